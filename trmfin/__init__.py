@@ -73,12 +73,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The public name `name`, imported now and kept. Raises AttributeError where there is none."""
+    """The public name `name`, imported now. Raises AttributeError where there is none."""
     if name not in _HOME:
         raise AttributeError(f"module 'trmfin' has no attribute {name!r}; public names: {', '.join(__all__)}")
-    value = globals()[name] = getattr(import_module(_HOME[name]), name)
-    return value
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted(__all__)
