@@ -3,8 +3,8 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-import click
 import typer.main
 
 from tests.architecture.tree import ROOT, Source, source, sources
@@ -17,14 +17,17 @@ VERB = re.compile(r"\bmake ((?:[a-z]+ )*[a-z]+)`|^(?:CI=true )?make ((?:[a-z]+ ?
 Options = Mapping[str, frozenset[str]]  # command → its options, as they are typed
 
 
-def options() -> Options:
+def commands() -> dict[str, Any]:
+    """The commands of `python -m trmfin`, by name."""
     from trmfin.__main__ import app
 
-    group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
+    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def options() -> Options:
     return {
         name: frozenset(spelling for parameter in command.params for spelling in (*parameter.opts, *parameter.secondary_opts)) | {"--help"}
-        for name, command in group.commands.items()
+        for name, command in commands().items()
     }
 
 
@@ -74,12 +77,8 @@ def test_every_command_has_one_module_and_is_shown_in_the_readme() -> None:
 
 
 def test_every_command_and_option_says_what_it_does() -> None:
-    from trmfin.__main__ import app
-
-    group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
-    silent = [name for name, command in group.commands.items() if not command.help]
-    silent += [f"{name} {p.name}" for name, command in group.commands.items() for p in command.params if not getattr(p, "help", None)]
+    silent = [name for name, command in commands().items() if not command.help]
+    silent += [f"{name} {option.name}" for name, command in commands().items() for option in command.params if not option.help]
     assert silent == []
 
 
