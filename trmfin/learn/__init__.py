@@ -1,0 +1,1 @@
+"""Training, and everything a trained model is judged by: metrics, intervals, calibration, challengers, bundles."""
