@@ -1,0 +1,111 @@
+"""The model bundle: a folder with everything that scoring needs, no code and no pickle; every byte is under a hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from trmfin import __version__
+from trmfin.data.files import make_folder, read_json, read_parquet, replacing, sha256_of, write_json, write_parquet
+from trmfin.data.seal import is_sealed, sealed
+from trmfin.errors import BundleError, TrmfinError
+from trmfin.learn.calibrate import Calibration
+from trmfin.learn.policy import Policy
+from trmfin.model.config import ModelConfig
+from trmfin.model.ensemble import Ensemble
+from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.task import Task
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+REFERENCE = "reference.parquet"
+PARTS = (WEIGHTS, "task.json", "config.json", "fitted.json", "calibration.json", "policy.json", "card.json", REFERENCE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A trained model as it is scored with."""
+
+    network: Ensemble  # evaluation mode, float32
+    task: Task
+    fitted: Fitted
+    calibration: Calibration
+    policy: Policy
+    card: dict[str, Any]  # data window, splits, metrics with intervals, challengers, limits
+    reference: pl.DataFrame  # sample_id, group: rows that explanations compare with
+    sha256: str  # of its manifest.json: the identity of the bundle
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Read a bundle and check every byte. Raises BundleError that says which file is wrong and how."""
+        manifest = checked_manifest(folder)
+        try:
+            task = Task.from_json(_json(folder, "task.json"))
+            fitted = Fitted.from_json(_json(folder, "fitted.json"))
+            network = Ensemble(task, fitted, ModelConfig.from_json(_json(folder, "config.json")))
+            network.load_state_dict(load_tensors((folder / WEIGHTS).read_bytes()))
+            calibration = Calibration.from_json(_json(folder, "calibration.json"))
+            policy = Policy.from_json(_json(folder, "policy.json"))
+        except BundleError:
+            raise
+        except (TrmfinError, SafetensorError, RuntimeError, OSError, KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"bundle {folder.name}: its parts do not fit together ({error}); train it again") from error
+        return cls(
+            network=network.eval(),
+            task=task,
+            fitted=fitted,
+            calibration=calibration,
+            policy=policy,
+            card=_json(folder, "card.json"),
+            reference=read_parquet(folder / REFERENCE, BundleError),
+            sha256=manifest["sha256"],
+        )
+
+    def save(self, folder: Path, commit: str = "") -> str:
+        """Write the bundle; the manifest comes last, so a killed save is never taken for a bundle. Returns its sha256."""
+        make_folder(folder)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        with replacing(folder / WEIGHTS) as file:
+            file.write(save_tensors({name: value.contiguous() for name, value in self.network.state_dict().items()}))
+        plain = {"task": self.task, "config": self.network.config, "fitted": self.fitted, "calibration": self.calibration, "policy": self.policy}
+        for name, part in plain.items():
+            write_json(part.to_json(), folder / f"{name}.json")
+        write_json(self.card, folder / "card.json")
+        write_parquet(self.reference, folder / REFERENCE)
+        files = {name: sha256_of(folder / name) for name in PARTS}
+        manifest = {"format": FORMAT, "trmfin": __version__, "commit": commit, "files": files}
+        write_json(sealed(manifest), folder / MANIFEST)
+        return sha256_of(folder / MANIFEST)
+
+
+def checked_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle whose every file is as it was saved, with the manifest's own `sha256` added."""
+    if not folder.is_dir():
+        raise BundleError(f"bundle {folder}: no such folder; expected one written by `python -m trmfin.train … --out BUNDLE`")
+    manifest = _json(folder, MANIFEST)
+    found = manifest.get("format")
+    if not isinstance(found, int) or found > FORMAT:
+        raise BundleError(f"bundle {folder.name}: format {found!r}, this version reads up to {FORMAT}; update trmfin or use the version that wrote it")
+    if not is_sealed(manifest):
+        raise BundleError(f"bundle {folder.name}: {MANIFEST} was changed: its content does not match its seal; copy the bundle again")
+    files = manifest.get("files")
+    if not isinstance(files, dict) or (lacking := sorted(set(PARTS) - set(files))):
+        raise BundleError(f"bundle {folder.name}: {MANIFEST} does not list {', '.join(lacking) if isinstance(files, dict) else 'its files'}; copy the bundle again")
+    for name, expected in sorted(files.items()):
+        path = folder / Path(name).name
+        if not path.is_file():
+            raise BundleError(f"bundle {folder.name}: {name} is missing; copy the whole folder again")
+        if (actual := sha256_of(path, BundleError)) != expected:
+            raise BundleError(f"bundle {folder.name}: {name} was changed: its sha256 is {actual[:12]}…, expected {str(expected)[:12]}…; copy the bundle again")
+    return manifest | {"sha256": sha256_of(folder / MANIFEST)}
+
+
+def _json(folder: Path, name: str) -> dict[str, Any]:
+    return read_json(folder / name, BundleError)

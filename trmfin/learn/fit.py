@@ -1,0 +1,127 @@
+"""Training: deep supervision with refilled slots (arXiv:2510.04871, and its official code's carry).
+
+A slot keeps its sample and the detached state (y, z); one optimiser step is taken per supervision step, over slots at
+different depths. What is kept is the average of the weights that does best on validation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trmfin.errors import DataError
+from trmfin.learn import checkpoint as saved
+from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
+from trmfin.learn.settings import TrainSettings
+from trmfin.learn.slots import Slots
+from trmfin.learn.supervise import Run, loop_step, slot_step, validate
+from trmfin.model.config import ModelConfig
+from trmfin.model.network import Network
+from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.sequences import Sequences
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a caller is told while training goes on."""
+
+    step: int
+    total: int
+    seconds: float
+    loss: float
+    validation: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained network and how it came about."""
+
+    weights: dict[str, NDArray[np.float32]]  # averaged weights of the step with the lowest validation loss
+    best_step: int
+    steps: int
+    seconds: float
+    history: list[dict[str, float]]  # one entry a validation: step, train_loss, validation_loss
+    depths: dict[int, int]  # supervision steps → finished slots that had so many
+
+
+def fit(
+    sequences: Sequences,
+    train: Rows,
+    validation: Rows,
+    *,
+    fitted: Fitted,
+    model: ModelConfig,
+    settings: TrainSettings,
+    checkpoint: Path | None = None,
+    max_seconds: float | None = None,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Train one network on the rows `train`, keep the averaged weights with the lowest loss on `validation`.
+
+    sequences: aligned to `fitted`, which was fitted on training rows only. checkpoint: a file that is written at each
+    validation and resumed from where it exists; a resumed run is bit-identical to an undisturbed one.
+    Raises DataError where the primary target has no known training or validation labels.
+    """
+    for name, rows in (("training", train), ("validation", validation)):
+        known = np.isfinite(sequences.targets.values[sequences.task.primary][rows].astype(np.float64)).any()
+        if not len(rows) or not known:
+            raise DataError(f"{name} rows: {len(rows)} rows, none with a known target {sequences.task.primary!r}; training needs labelled samples")
+    began = time.monotonic()
+    identity = saved.identity(sequences, train, validation, model, settings)
+    run = start(sequences, train, fitted, model, settings)
+    if checkpoint is not None and checkpoint.exists():
+        saved.load(checkpoint, run, identity=identity)
+    total = planned_steps(len(train), model, settings)
+    every = max(total // settings.validations, 1)
+    advance = slot_step if settings.refill else loop_step
+    while run.step < total:
+        loss = advance(run, sequences, settings)
+        if run.step % every and run.step < total:
+            tell(Progress(step=run.step, total=total, seconds=time.monotonic() - began, loss=loss))
+            continue
+        judged = validate(run, sequences, validation, loss)
+        tell(Progress(step=run.step, total=total, seconds=time.monotonic() - began, loss=loss, validation=judged))
+        if checkpoint is not None:
+            saved.save(checkpoint, run, identity=identity)
+        if max_seconds is not None and time.monotonic() - began > max_seconds:
+            break
+    return Trained(
+        weights={name: value.numpy() for name, value in run.best.items()},
+        best_step=run.best_step,
+        steps=run.step,
+        seconds=time.monotonic() - began,
+        history=run.history,
+        depths=dict(sorted(run.slots.depths.items())),
+    )
+
+
+def start(sequences: Sequences, train: Rows, fitted: Fitted, model: ModelConfig, settings: TrainSettings) -> Run:
+    """A run before its first step; weights are a function of the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        network = Network(sequences.task, fitted, model)
+    optimiser = make_optimiser(network, settings.optimiser, settings.learning_rate, settings.weight_decay)
+    slots = Slots(seed=settings.seed, pool=train, supervision_steps=model.supervision_steps, random_depth=settings.random_depth)
+    if settings.refill:
+        slots.fill(settings.batch_size)
+    return Run(
+        network=network,
+        average=ExponentialAverage(network, settings.average_decay),
+        optimiser=optimiser,
+        schedule=schedule(optimiser, settings.warmup_steps, planned_steps(len(train), model, settings), settings.schedule),
+        slots=slots,
+    )
+
+
+def planned_steps(samples: int, model: ModelConfig, settings: TrainSettings) -> int:
+    """Optimiser steps of a whole run."""
+    depth = (model.supervision_steps + 1) / 2 if settings.random_depth else model.supervision_steps
+    return max(round(settings.epochs * samples / settings.batch_size * (depth if settings.refill else 1)), 1)

@@ -1,0 +1,57 @@
+"""Which training rows a member does not see: it picks its best step on them, and calibration is fitted on them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trmfin.errors import DataError
+from trmfin.sequences.sequences import Sequences
+from trmfin.sequences.splits import Split, walk_forward
+from trmfin.sequences.transforms import NEVER
+
+LEAST_FOLDS = 8
+LATEST_SHARE = 0.15  # of the labelled training rows, where samples have times
+
+
+def holdouts(sequences: Sequences, rows: NDArray[np.int64], members: int, seed: int) -> list[Split]:
+    """One split of `rows` for each member.
+
+    Samples of one as_of: random parts, each held out by one member, groups kept whole, positives dealt out evenly.
+    Samples of many times: every member holds out the latest rows, and trains on what was known before they begin.
+    """
+    rows = rows[known(sequences)[rows]]
+    if np.unique(sequences.as_of[rows]).size > 1:
+        return [latest(sequences, rows)] * members
+    folds = max(members, LEAST_FOLDS)
+    part = dealt_parts(sequences, rows, folds, seed)
+    return [Split(train=rows[part != k], test=rows[part == k]) for k in range(members)]
+
+
+def known(sequences: Sequences) -> NDArray[np.bool_]:
+    """(N,) whether the primary target of a sample is known."""
+    return sequences.targets.known_at[sequences.task.primary] != NEVER
+
+
+def dealt_parts(sequences: Sequences, rows: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """(n,) part of each row, 0 … folds - 1: groups in random order within equal mean target, dealt in turn.
+
+    Raises DataError where there are fewer groups than folds.
+    """
+    groups, inverse = np.unique(sequences.group[rows], return_inverse=True)
+    if len(groups) < folds:
+        raise DataError(f"held-out parts: {len(groups)} groups among {len(rows)} labelled training rows; expected at least {folds}")
+    target = np.asarray(sequences.targets.values[sequences.task.primary][rows], np.float64).reshape(len(rows), -1)[:, 0]
+    mean = np.bincount(inverse, np.nan_to_num(target)) / np.bincount(inverse)
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(groups)), mean))
+    part = np.empty(len(groups), np.int64)
+    part[order] = np.arange(len(groups)) % folds
+    return part[inverse]
+
+
+def latest(sequences: Sequences, rows: NDArray[np.int64]) -> Split:
+    """The latest labelled rows, and those whose label was known before them."""
+    as_of, known_at = sequences.as_of[rows], sequences.targets.known_at[sequences.task.primary][rows]
+    start = np.quantile(as_of, 1 - LATEST_SHARE, method="higher")
+    split = walk_forward(as_of, known_at, starts=np.array([start]), test_span=int(as_of.max() - start) + 1)[0]
+    return Split(train=rows[split.train], test=rows[split.test])

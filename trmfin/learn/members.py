@@ -1,0 +1,174 @@
+"""Train the members of an ensemble, each with another part of the training rows held out, in single-thread processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trmfin.errors import RunError, TrmfinError
+from trmfin.learn.fit import Progress, Trained, fit
+from trmfin.learn.settings import TrainSettings
+from trmfin.model.config import ModelConfig
+from trmfin.model.ensemble import Ensemble
+from trmfin.model.network import Network
+from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.sequences import Sequences
+from trmfin.sequences.splits import Split
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One member's training: everything a fresh process needs."""
+
+    index: int
+    sequences: Sequences  # aligned
+    split: Split  # train and held-out rows
+    fitted: Fitted
+    model: ModelConfig
+    settings: TrainSettings
+    checkpoint: Path | None
+    max_seconds: float | None
+
+    def run(self, tell: Callable[[Progress], None]) -> Trained:
+        settings = replace(self.settings, seed=self.settings.seed + self.index)
+        return fit(
+            self.sequences,
+            self.split.train,
+            self.split.test,
+            fitted=self.fitted,
+            model=self.model,
+            settings=settings,
+            checkpoint=self.checkpoint,
+            max_seconds=self.max_seconds,
+            tell=tell,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedEnsemble:
+    """The members as one network, and what each said about the rows it had not seen."""
+
+    network: Ensemble
+    members: list[Trained]
+    held_out: Rows  # (n,) rows, each held out by one member
+    logits: NDArray[np.float64]  # (n, S) raw logits of the primary target by the member that held the row out
+
+
+def fit_members(
+    sequences: Sequences,
+    splits: list[Split],
+    *,
+    fitted: Fitted,
+    model: ModelConfig,
+    settings: TrainSettings,
+    folder: Path | None = None,
+    max_seconds: float | None = None,
+    workers: int = 1,
+    tell: Callable[[int, Progress], None] = lambda member, progress: None,
+) -> TrainedEnsemble:
+    """Train config.members networks; member i on splits[i].train, its best step chosen on splits[i].test.
+
+    sequences: aligned to `fitted`. folder: where members keep their checkpoints, resumed from if there. max_seconds:
+    for the whole ensemble. workers: processes side by side; 1 trains in this process. The result does not depend on it.
+    """
+    rounds = -(-model.members // workers)
+    jobs = [
+        Job(
+            index=index,
+            sequences=sequences,
+            split=splits[index],
+            fitted=fitted,
+            model=replace(model, members=1),
+            settings=settings,
+            checkpoint=None if folder is None else folder / f"member-{index}.safetensors",
+            max_seconds=None if max_seconds is None else max_seconds / rounds,
+        )
+        for index in range(model.members)
+    ]
+    members = [job.run(_teller(tell, job.index)) for job in jobs] if workers == 1 else list(_side_by_side(jobs, workers, tell))
+    network = Ensemble(sequences.task, fitted, model)
+    for mine, trained in zip(network.members, members, strict=True):
+        mine.load_state_dict({name: torch.from_numpy(value) for name, value in trained.weights.items()})
+    held = [split.test for split in splits[: model.members]]
+    logits = [primary_logits(member, sequences, rows) for member, rows in zip(network.eval().members, held, strict=True)]  # type: ignore[arg-type]
+    return TrainedEnsemble(network=network, members=members, held_out=np.concatenate(held), logits=np.concatenate(logits))
+
+
+def primary_logits(network: Network | Ensemble, sequences: Sequences, rows: Rows, size: int = 512) -> NDArray[np.float64]:
+    """(n, S) raw logits of a primary target with one output, at every supervision step; zeros for other heads."""
+    out = np.zeros((len(rows), network.config.supervision_steps))
+    with torch.inference_mode():
+        for first in range(0, len(rows), size):
+            batch = sequences.batch(rows[first : first + size])
+            x, setting = network.encode(batch), network.setting(batch)
+            state = network.core.start(x)
+            for step in range(out.shape[1]):
+                state = network.core(x, state, setting)  # type: ignore[arg-type]
+                logits = network.read(state, setting).logits[network.task.primary]  # type: ignore[arg-type]
+                if logits.shape[1:] == (1,):
+                    out[first : first + size, step] = logits[:, 0].double().numpy()
+    return out
+
+
+def _teller(tell: Callable[[int, Progress], None], index: int) -> Callable[[Progress], None]:
+    return lambda progress: tell(index, progress)
+
+
+def _side_by_side(jobs: list[Job], workers: int, tell: Callable[[int, Progress], None]) -> Iterator[Trained]:
+    """Run jobs in up to `workers` processes of one thread each; results in the order of the jobs."""
+    context = multiprocessing.get_context("spawn")  # a forked torch can hang in its thread pool
+    waiting, running = list(jobs), {}
+    done: dict[int, Trained] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                job = waiting.pop(0)
+                ours, theirs = context.Pipe(duplex=False)
+                process = context.Process(target=_work, args=(job, theirs), daemon=True)
+                process.start()
+                theirs.close()
+                running[ours] = (job, process)
+            for pipe in wait(list(running)):
+                job, process = running[pipe]
+                kind, value = _received(pipe, job)
+                if kind == "progress":
+                    tell(job.index, value)
+                    continue
+                if kind == "error":
+                    raise value
+                done[job.index] = value
+                process.join()
+                del running[pipe]
+    finally:
+        for _, process in running.values():
+            process.terminate()
+    yield from (done[job.index] for job in jobs)
+
+
+def _received(pipe: Any, job: Job) -> tuple[str, Any]:
+    try:
+        kind, value = pipe.recv()
+    except EOFError as error:
+        raise RunError(
+            f"training of member {job.index} ended without a word (killed, or out of memory); run again with --resume"
+        ) from error
+    return kind, value
+
+
+def _work(job: Job, pipe: Connection) -> None:
+    """A member's process."""
+    torch.set_num_threads(1)
+    try:
+        pipe.send(("done", job.run(lambda progress: pipe.send(("progress", progress)))))
+    except TrmfinError as error:
+        pipe.send(("error", error))

@@ -1,0 +1,59 @@
+"""A network's shape and its training together: what `--config FILE.toml` may say."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trmfin.errors import ConfigError
+from trmfin.learn.settings import TrainSettings
+from trmfin.model.config import ModelConfig, preset
+
+DEFAULT_PRESET = "small"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a trained network beside the data."""
+
+    model: ModelConfig
+    training: TrainSettings
+
+    @classmethod
+    def default(cls, name: str = DEFAULT_PRESET, seed: int = 0) -> Recipe:
+        """A preset's shape with the default training."""
+        return cls(model=preset(name), training=TrainSettings(seed=seed))
+
+    @classmethod
+    def from_toml(cls, path: Path, seed: int = 0) -> Recipe:
+        """Read `preset = "…"` and the tables [model] and [training]; what is left out keeps the preset's value.
+
+        Raises ConfigError naming the file and the key that is unknown or out of range.
+        """
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path.name}: cannot be read as TOML ({error}); expected preset, [model] and [training]") from error
+        if unknown := sorted(set(data) - {"preset", "model", "training"}):
+            raise ConfigError(f"{path.name}: unknown {', '.join(unknown)}; expected preset, [model] and [training]")
+        base = cls.default(data.get("preset", DEFAULT_PRESET), seed)
+        try:
+            return cls(
+                model=ModelConfig.from_json(base.model.to_json() | _table(data, "model")),
+                training=TrainSettings.from_json(base.training.to_json() | _table(data, "training")),
+            )
+        except (ConfigError, TypeError) as error:
+            raise ConfigError(f"{path.name}: {error}") from error
+
+    def with_model(self, **changes: Any) -> Recipe:
+        """The same training for a changed shape."""
+        return replace(self, model=replace(self.model, **changes))
+
+
+def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name} is {table!r}; expected a table [{name}]")
+    return table

@@ -1,0 +1,52 @@
+"""How a network is trained, as frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from trmfin.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Everything about training that is not the network's shape. Results are a function of data, these and the code."""
+
+    seed: int = 0
+    epochs: float = 8.0  # passes over the training samples; each pass gives every sample all its supervision steps
+    batch_size: int = 256  # B: slots
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    schedule: Literal["cosine", "constant"] = "cosine"
+    optimiser: Literal["adamw", "adam_atan2"] = "adamw"
+    weight_decay: float = 1.0
+    average_decay: float = 0.999  # EMA of the weights; what is kept and scored
+    clip_norm: float = 1.0
+    refill: bool = True  # slots: one optimiser step per supervision step; False: one per N_sup steps, losses averaged
+    random_depth: bool = False  # a slot is refilled after a random 1 … N_sup steps instead of always N_sup
+    field_dropout: float = 0.0  # chance that a field is hidden from all tokens of a sample
+    cell_dropout: float = 0.0  # chance that a single cell is hidden
+    label_smoothing: float = 0.0
+    positive_weight: float = 1.0  # weight of samples whose primary binary target is 1
+    halt_weight: float = 0.5  # share of the halt head's loss
+    halt_gain: float = 1e-3  # no_further_gain: a further step must lower the loss by more than this
+    validations: int = 16  # how often validation is looked at
+    half_precision: bool = False  # bfloat16 products where the processor gains from it
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate", "validations", "clip_norm", "positive_weight"):
+            if not (value := getattr(self, name)) > 0:
+                raise ConfigError(f"training settings: {name} is {value}; it must be above 0")
+        for name in ("average_decay", "field_dropout", "cell_dropout", "label_smoothing"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise ConfigError(f"training settings: {name} is {value}; it must lie in [0, 1)")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrainSettings:
+        """Inverse of `to_json`. Raises ConfigError on an unknown key: a misspelt option must not be silent."""
+        if unknown := sorted(set(data) - set(cls.__dataclass_fields__)):
+            raise ConfigError(f"training settings: unknown {', '.join(unknown)}; known: {', '.join(sorted(cls.__dataclass_fields__))}")
+        return cls(**data)

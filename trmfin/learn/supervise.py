@@ -1,0 +1,160 @@
+"""One training step: supervise every slot once, judge its halting, move the weights and their average."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trmfin.learn.losses import exact, loss_per_sample
+from trmfin.learn.optimiser import ExponentialAverage
+from trmfin.learn.settings import TrainSettings
+from trmfin.learn.slots import EXPLORE, HIDE, Slots, draw
+from trmfin.model.core import State
+from trmfin.model.network import Answer, Network
+from trmfin.sequences.sequences import Batch, Sequences
+
+VALIDATION_BATCH = 512
+EXPLORATION = 0.1  # exact halting: share of slots that must go on to a random depth (official code)
+MINIMUM_DEPTH = 2
+
+
+@dataclass(kw_only=True)
+class Run:
+    """Everything that changes while training, and all that a resume needs."""
+
+    network: Network
+    average: ExponentialAverage
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    slots: Slots
+    step: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_step: int = 0
+    best_loss: float = float("inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def slot_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
+    """One supervision step of every slot, and one optimiser step. Returns the mean loss."""
+    slots, network = run.slots, run.network.train()
+    batch = hide(sequences.batch(slots.rows), settings, run.step)
+    with precision(settings):
+        x = network.encode(batch)
+        setting = network.setting(batch)
+        before = slots.begin(network.core.start(x))
+        state = network.core(x, before, setting)
+        answer = network.read(state, setting)
+    losses = supervised(network, answer, batch, settings)
+    halt_loss, halted = halting(run, before, answer, batch, losses.detach(), settings)
+    take_step(run, losses.mean() + settings.halt_weight * halt_loss, settings)
+    slots.finish(state, losses, halted)
+    return float(losses.detach().mean())
+
+
+def loop_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
+    """All N_sup steps of one batch, losses averaged, one optimiser step: the plain way, kept for comparison."""
+    slots, network = run.slots, run.network.train()
+    slots.rows = slots.next_rows(settings.batch_size)
+    batch = hide(sequences.batch(slots.rows), settings, run.step)
+    setting = network.setting(batch)
+    x = network.encode(batch)
+    state = network.core.start(x)
+    mean = torch.zeros(())
+    for _ in range(network.config.supervision_steps):
+        state = network.core(x, state.detach(), setting)
+        losses = supervised(network, network.read(state, setting), batch, settings)
+        mean = mean + losses.mean() / network.config.supervision_steps
+    take_step(run, mean, settings)
+    return float(mean.detach())
+
+
+def supervised(network: Network, answer: Answer, batch: Batch, settings: TrainSettings) -> Tensor:
+    """Loss of each sample, summed over targets. → (B,)"""
+    total = torch.zeros(len(batch.rows))
+    for target in network.task.targets:
+        truth = torch.from_numpy(batch.targets[target.name])
+        loss = loss_per_sample(target, answer.logits[target.name], truth, settings.label_smoothing)
+        if target.head == "binary" and target.name == network.task.primary and settings.positive_weight != 1.0:
+            loss = loss * torch.where(truth == 1, settings.positive_weight, 1.0)
+        total = total + loss
+    return total
+
+
+def halting(run: Run, before: State, answer: Answer, batch: Batch, losses: Tensor, settings: TrainSettings) -> tuple[Tensor, NDArray[np.bool_]]:
+    """Loss of the halt head, and which slots stop early.
+
+    exact: the head learns whether the answer is right, and a slot stops when it says so (with exploration).
+    no_further_gain: one noisy label cannot say when to stop, so every slot goes its full depth; the head learns, one
+    step late and from the detached state, whether the step that followed lowered the loss by more than `halt_gain`.
+    """
+    network, slots = run.network, run.slots
+    if network.task.halt == "exact":
+        target = network.task.target(network.task.primary)
+        right = exact(target, answer.logits[target.name], torch.from_numpy(batch.targets[target.name]))
+        loss = F.binary_cross_entropy_with_logits(answer.halt, right.float())
+        random = draw(settings.seed, EXPLORE, run.step + 1)
+        explores = random.random(len(slots.age)) < EXPLORATION
+        least = np.where(explores, random.integers(MINIMUM_DEPTH, network.config.supervision_steps + 1, len(slots.age)), 1)
+        return loss, (answer.halt.detach() > 0).numpy() & (slots.age + 1 >= least)
+    later = torch.from_numpy(slots.age > 0)
+    gained = (slots.loss - losses > settings.halt_gain).float()
+    each = F.binary_cross_entropy_with_logits(network.halt(before.y.detach()), 1 - gained, reduction="none")
+    return (each * later).sum() / later.sum().clamp_min(1), np.zeros(len(slots.age), bool)
+
+
+def take_step(run: Run, loss: Tensor, settings: TrainSettings) -> None:
+    """Backward, clip, move the weights, their average and the learning rate."""
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), settings.clip_norm)
+    run.optimiser.step()
+    run.schedule.step()
+    run.average.update(run.network)
+    run.step += 1
+
+
+def hide(batch: Batch, settings: TrainSettings, step: int) -> Batch:
+    """The batch with some fields and some cells made absent, so that the network leans on no single one."""
+    if not (settings.field_dropout or settings.cell_dropout):
+        return batch
+    random = draw(settings.seed, HIDE, step)
+
+    def hidden(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        whole = random.random((shape[0], 1, shape[2]), np.float32) < settings.field_dropout
+        return whole | (random.random(shape, np.float32) < settings.cell_dropout)
+
+    numbers = np.where(hidden(batch.numbers.shape), np.float32(np.nan), batch.numbers)
+    return replace(batch, numbers=numbers, codes=np.where(hidden(batch.codes.shape), 0, batch.codes))
+
+
+def precision(settings: TrainSettings) -> AbstractContextManager[None]:
+    """bfloat16 products where asked for."""
+    return torch.autocast("cpu", torch.bfloat16) if settings.half_precision else nullcontext()
+
+
+def validate(run: Run, sequences: Sequences, rows: NDArray[np.int64], train_loss: float) -> float:
+    """Judge the averaged weights by the loss of the last step on `rows`; keep them if they are the best so far."""
+    network = run.average.module.eval()
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for first in range(0, len(rows), VALIDATION_BATCH):
+            batch = sequences.batch(rows[first : first + VALIDATION_BATCH])
+            x, setting = network.encode(batch), network.setting(batch)
+            state = network.core.start(x)
+            for _ in range(network.config.supervision_steps):
+                state = network.core(x, state, setting)
+            target = network.task.target(network.task.primary)
+            losses = loss_per_sample(target, network.read(state, setting).logits[target.name], torch.from_numpy(batch.targets[target.name]))
+            total, count = total + float(losses.double().sum()), count + len(losses)
+    judged = total / count
+    run.history.append({"step": run.step, "train_loss": train_loss, "validation_loss": judged})
+    if judged < run.best_loss:
+        run.best_loss, run.best_step = judged, run.step
+        run.best = {name: value.clone() for name, value in network.state_dict().items()}
+    return judged

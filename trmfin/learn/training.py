@@ -1,0 +1,144 @@
+"""From prepared data to a bundle: build sequences, train members, calibrate what they held out, write it all down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trmfin.errors import DataError
+from trmfin.learn.bundle import Bundle
+from trmfin.learn.calibrate import Calibration, fit_calibration, probability
+from trmfin.learn.fit import Progress
+from trmfin.learn.holdout import holdouts, known
+from trmfin.learn.intervals import summary
+from trmfin.learn.members import TrainedEnsemble, fit_members
+from trmfin.learn.policy import Policy
+from trmfin.learn.recipe import Recipe
+from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.sequences import Sequences
+
+REFERENCE_ROWS = 100
+Tell = Callable[[int, Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """A trained ensemble with what makes its logits log-odds."""
+
+    ensemble: TrainedEnsemble
+    fitted: Fitted
+    calibration: Calibration
+
+    def log_odds(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Calibrated log-odds of raw logits (n, S)."""
+        return self.calibration.apply(raw)
+
+
+def learn(
+    sequences: Sequences,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    folder: Path | None = None,
+    max_seconds: float | None = None,
+    workers: int = 1,
+    tell: Tell = lambda member, progress: None,
+) -> Learnt:
+    """Train on the labelled ones of `rows`; bins, vocabularies, weights and calibration see no other sample.
+
+    sequences: not yet aligned. folder: checkpoints, to resume from. See `fit_members` for the rest.
+    """
+    rows = rows[known(sequences)[rows]]
+    if not len(rows):
+        raise DataError(f"training: no sample has a known target {sequences.task.primary!r}; prepare a file with labels")
+    splits = holdouts(sequences, rows, recipe.model.members, recipe.training.seed)
+    fitted = Fitted.fit(sequences, rows, recipe.model.bins)
+    aligned = sequences.aligned(fitted)
+    ensemble = fit_members(
+        aligned,
+        splits,
+        fitted=fitted,
+        model=recipe.model,
+        settings=recipe.training,
+        folder=folder,
+        max_seconds=max_seconds,
+        workers=workers,
+        tell=tell,
+    )
+    return Learnt(ensemble=ensemble, fitted=fitted, calibration=calibrated(sequences, ensemble))
+
+
+def calibrated(sequences: Sequences, ensemble: TrainedEnsemble) -> Calibration:
+    """Fitted on rows that the answering member did not see; the identity for heads that have no log-odds."""
+    target = sequences.task.target(sequences.task.primary)
+    if target.head != "binary":
+        return Calibration(kind="identity", parameters=((),) * ensemble.logits.shape[1])
+    return fit_calibration(ensemble.logits, sequences.targets.values[target.name][ensemble.held_out])
+
+
+def bundle_of(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: Recipe, about: dict[str, Any]) -> Bundle:
+    """The bundle of what was learnt on `rows`. about: what the caller knows of the data, for the card."""
+    labelled = rows[known(sequences)[rows]]
+    network = learnt.ensemble.network
+    return Bundle(
+        network=network,
+        task=sequences.task,
+        fitted=learnt.fitted,
+        calibration=learnt.calibration,
+        policy=Policy(),
+        card=about | card(learnt, sequences, labelled, recipe),
+        reference=reference(sequences.aligned(learnt.fitted), labelled),
+        sha256="",
+    )
+
+
+def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: Recipe) -> dict[str, Any]:
+    """What a reader of the bundle must know: purpose, data window, how it was trained, how well it did."""
+    task, as_of = sequences.task, sequences.as_of[rows].astype("datetime64[us]")
+    return {
+        "task": task.name,
+        "purpose": task.target(task.primary).meaning,
+        "data": {"samples": len(rows), "first_as_of": f"{as_of.min()}Z", "last_as_of": f"{as_of.max()}Z"},
+        "model": recipe.model.to_json() | {"parameters": learnt.ensemble.network.parameters_count},
+        "training": recipe.training.to_json(),
+        "members": [
+            {"best_step": m.best_step, "steps": m.steps, "seconds": round(m.seconds, 1), "slot_depths": m.depths} for m in learnt.ensemble.members
+        ],
+        "selection": "each member keeps the averaged weights with the lowest loss on training rows held out from it",
+        "held_out": held_out_metrics(learnt, sequences),
+        "calibration": learnt.calibration.to_json(),
+        "protected": {"columns": list(task.protected), "use": "kept beside the samples for fairness tables, never a feature"},
+        "limits": "Valid for data like that of its window. Held-out metrics are of single members on training rows; test results are in the report of an evaluation.",
+    }
+
+
+def held_out_metrics(learnt: Learnt, sequences: Sequences) -> dict[str, Any]:
+    """Metrics of single members on the rows they held out; empty for heads without log-odds."""
+    target = sequences.task.target(sequences.task.primary)
+    if target.head != "binary":
+        return {}
+    rows = learnt.ensemble.held_out
+    y = sequences.targets.values[target.name][rows].astype(np.float64)
+    p = probability(learnt.log_odds(learnt.ensemble.logits)[:, -1])
+    return {"samples": len(rows)} | summary(y, p, sequences.group[rows])
+
+
+def reference(sequences: Sequences, rows: NDArray[np.int64]) -> pl.DataFrame:
+    """Evenly spaced training rows as the network saw them: the group `all_applicants` that explanations compare with."""
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, REFERENCE_ROWS).round().astype(np.int64))]
+    batch = sequences.batch(chosen)
+    return pl.DataFrame(
+        {
+            "group": ["all_applicants"] * len(chosen),
+            "sample_id": sequences.sample_ids[chosen].astype(str),
+            "numbers": batch.numbers.reshape(len(chosen), -1),
+            "codes": batch.codes.reshape(len(chosen), -1),
+            "mask": batch.mask,
+        }
+    )

@@ -1,0 +1,78 @@
+"""Several networks that answer as one: their logits are averaged at every supervision step.
+
+An average of logits is a logit, so calibration, halting and exact explanations treat an ensemble as they treat one
+network. Offers what `Network` offers, with a member axis behind the batch axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trmfin.model.config import ModelConfig
+from trmfin.model.core import Core, State
+from trmfin.model.layers import Setting
+from trmfin.model.network import Answer, Network
+from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.sequences import Batch
+from trmfin.sequences.task import Task
+
+
+@dataclass(frozen=True)
+class Cores:
+    """The members' cores, stepped side by side."""
+
+    each: list[Core]
+
+    def start(self, x: Tensor) -> State:
+        """x: (B, M, L, D) → y and z of the same shape."""
+        states = [core.start(part) for core, part in zip(self.each, x.unbind(1), strict=True)]
+        return _stacked(states)
+
+    def __call__(self, x: Tensor, state: State, settings: list[Setting]) -> State:
+        """One supervision step of every member. x, y, z: (B, M, L, D)."""
+        parts = zip(self.each, x.unbind(1), state.y.unbind(1), state.z.unbind(1), settings, strict=True)
+        return _stacked([core(x, State(y, z), setting) for core, x, y, z, setting in parts])
+
+
+class Ensemble(nn.Module):
+    """M networks of one task and one shape, M ≥ 1."""
+
+    def __init__(self, task: Task, fitted: Fitted, config: ModelConfig) -> None:
+        """config.members: M."""
+        super().__init__()
+        self.task, self.config = task, config
+        self.members = nn.ModuleList(Network(task, fitted, config) for _ in range(config.members))
+
+    @property
+    def core(self) -> Cores:
+        return Cores([member.core for member in self.members])
+
+    def encode(self, batch: Batch) -> Tensor:
+        """(B, M, L, D)"""
+        return torch.stack([member.encode(batch) for member in self.members], 1)
+
+    def setting(self, batch: Batch) -> list[Setting]:
+        """One per member: they weigh relations differently."""
+        return [member.setting(batch) for member in self.members]
+
+    def read(self, state: State, settings: list[Setting]) -> Answer:
+        """The members' mean logits."""
+        parts = zip(self.members, state.y.unbind(1), state.z.unbind(1), settings, strict=True)
+        answers = [member.read(State(y, z), setting) for member, y, z, setting in parts]
+        logits = {name: torch.stack([a.logits[name] for a in answers]).mean(0) for name in answers[0].logits}
+        return Answer(logits=logits, halt=torch.stack([a.halt for a in answers]).mean(0))
+
+    @property
+    def parameters_count(self) -> int:
+        return sum(member.parameters_count for member in self.members)
+
+    def flops(self, steps: int) -> int:
+        """Floating-point operations of scoring one sample of full length."""
+        return sum(member.flops(steps) for member in self.members)
+
+
+def _stacked(states: list[State]) -> State:
+    return State(torch.stack([s.y for s in states], 1), torch.stack([s.z for s in states], 1))

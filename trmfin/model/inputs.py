@@ -1,0 +1,55 @@
+"""From numbers and codes to the embedded question x: a sum over fields, so that an explanation can mask one field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trmfin.model.layers import truncated_normal
+
+
+class PiecewiseLinear(nn.Module):
+    """Piecewise-linear encoding of F number fields over quantile bins, one linear map each, summed.
+
+    A value becomes, per bin, the share of the bin that lies below it: 1 … 1, a fraction, 0 … 0. An absent value (NaN)
+    becomes the field's own "absent" vector. Source: Gorishniy et al. 2022, arXiv:2203.05556.
+    """
+
+    low: Tensor
+    width: Tensor
+
+    def __init__(self, edges: Tensor, dim: int) -> None:
+        """edges: (F, Q+1) increasing bin edges, padded by repeating the last one; dim: D."""
+        super().__init__()
+        F, Q = edges.shape[0], edges.shape[1] - 1
+        self.register_buffer("low", edges[:, :-1].clone())  # (F, Q)
+        self.register_buffer("width", edges.diff(dim=1))  # (F, Q); 0 for a bin that repeats an edge
+        self.weight = nn.Parameter(truncated_normal(F, Q + 2, dim, std=(F * 4.0) ** -0.5))  # Q bins, present, absent
+
+    def forward(self, numbers: Tensor, scope: Tensor) -> Tensor:
+        """numbers: (B, L, F), NaN = absent; scope: (B, L, F) 1 where the token has the field at all. → (B, L, D)."""
+        absent = numbers.isnan()
+        value = numbers.nan_to_num(0.0).unsqueeze(-1)  # (B, L, F, 1)
+        share = ((value - self.low) / self.width.clamp_min(1e-12)).clamp(0, 1) * (self.width > 0)  # (B, L, F, Q)
+        present = (~absent).to(share.dtype).unsqueeze(-1)
+        code = torch.cat((share * present, present, 1 - present), dim=-1) * scope.unsqueeze(-1)  # (B, L, F, Q+2)
+        return code.flatten(2) @ self.weight.flatten(0, 1)
+
+
+class Codes(nn.Module):
+    """One embedding table over all category fields, summed. Code 0 of each field means absent, 1 unknown."""
+
+    offset: Tensor
+
+    def __init__(self, sizes: Sequence[int], dim: int) -> None:
+        """sizes: codes per field, absent and unknown included."""
+        super().__init__()
+        starts = torch.tensor([0, *sizes]).cumsum(0)
+        self.register_buffer("offset", starts[:-1])
+        self.table = nn.Parameter(truncated_normal(int(starts[-1]), dim, std=max(len(sizes), 1) ** -0.5))
+
+    def forward(self, codes: Tensor, scope: Tensor) -> Tensor:
+        """codes: (B, L, C); scope: (B, L, C) 1 where the token has the field at all. → (B, L, D)."""
+        return (self.table[codes + self.offset] * scope.unsqueeze(-1)).sum(2)

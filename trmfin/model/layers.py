@@ -1,0 +1,117 @@
+"""The parts of one block: linear maps, SwiGLU, rotary attention, mixing over tokens. Source: arXiv:2510.04871 and its official code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trmfin.model.config import ModelConfig, swiglu_width
+
+NORM_EPS = 1e-5
+ROTARY_BASE = 1e4
+TRUNCATED_STD = 0.87962566  # standard deviation of N(0, 1) cut at +-2
+
+
+def truncated_normal(*shape: int, std: float) -> Tensor:
+    """Normal values cut at two standard deviations, rescaled so that their own standard deviation is `std`."""
+    scale = std / TRUNCATED_STD
+    return nn.init.trunc_normal_(torch.empty(*shape), std=scale, a=-2 * scale, b=2 * scale)
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear map without bias, truncated LeCun normal start."""
+    layer = nn.Linear(inputs, outputs, bias=False)
+    layer.weight = nn.Parameter(truncated_normal(outputs, inputs, std=inputs**-0.5))
+    return layer
+
+
+def rms_norm(h: Tensor) -> Tensor:
+    """Root-mean-square norm over the last axis, without gain (Zhang & Sennrich 2019, arXiv:1910.07467)."""
+    return F.rms_norm(h, (h.shape[-1],), eps=NORM_EPS)
+
+
+class SwiGLU(nn.Module):
+    """(…, width) → (…, width); Shazeer 2020, arXiv:2002.05202."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.gate_up = linear(width, 2 * inner)
+        self.down = linear(inner, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        gate, up = self.gate_up(h).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+def rotary_angles(length: int, head_width: int) -> tuple[Tensor, Tensor]:
+    """cos and sin, each (L, head_width), of the rotary position code (Su et al. 2021, arXiv:2104.09864)."""
+    frequency = ROTARY_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
+    angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency).repeat(1, 2)
+    return angle.cos(), angle.sin()
+
+
+def rotate(h: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair of channels of h (…, L, head_width) by its position's angle."""
+    first, second = h.chunk(2, dim=-1)
+    return h * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a pass over tokens needs beside the tokens; the same for every re-application of the network."""
+
+    cos: Tensor  # (L, head_width)
+    sin: Tensor  # (L, head_width)
+    hidden: Tensor | None = None  # (B, L) True on padding; None where nothing is padded
+    bias: Tensor | None = None  # (B, H or 1, L or 1, L): added to attention scores; -inf hides padding
+
+
+class Attention(nn.Module):
+    """h → rms(h + attention(h)) over all tokens, non-causal, rotary positions. (B, L, D) → (B, L, D)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.head_width = config.heads, config.head_width
+        self.qkv = linear(config.width, 3 * config.width)
+        self.out = linear(config.width, config.width)
+
+    def forward(self, h: Tensor, setting: Setting) -> Tensor:
+        B, L, D = h.shape
+        q, k, v = self.qkv(h).view(B, L, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)  # each (B, H, L, head_width)
+        q, k = rotate(q, setting.cos, setting.sin), rotate(k, setting.cos, setting.sin)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=setting.bias)
+        return rms_norm(h + self.out(mixed.transpose(1, 2).reshape(B, L, D)))
+
+
+class TokenMLP(nn.Module):
+    """h → rms(h + SwiGLU over the token axis), for a fixed number of tokens. (B, L, D) → (B, L, D).
+
+    Norm and mixing run over the token axis; padded tokens are held at zero.
+    """
+
+    def __init__(self, length: int, inner_multiple: int) -> None:
+        super().__init__()
+        self.mlp = SwiGLU(length, swiglu_width(length, inner_multiple))
+
+    def forward(self, h: Tensor, setting: Setting) -> Tensor:
+        columns = h.transpose(1, 2).contiguous()  # (B, D, L)
+        if setting.hidden is not None:
+            columns = columns.masked_fill(setting.hidden[:, None, :], 0.0)
+        mixed = rms_norm(columns + self.mlp(columns))
+        return mixed.transpose(1, 2).contiguous()
+
+
+class Block(nn.Module):
+    """One layer: mix over tokens, then over channels; each followed by its norm (post-norm)."""
+
+    def __init__(self, config: ModelConfig, length: int) -> None:
+        super().__init__()
+        self.mixer = Attention(config) if config.mixer == "attention" else TokenMLP(length, config.inner_multiple)
+        self.mlp = SwiGLU(config.width, config.inner_width)
+
+    def forward(self, h: Tensor, setting: Setting) -> Tensor:
+        h = self.mixer(h, setting)
+        return rms_norm(h + self.mlp(h))

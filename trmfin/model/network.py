@@ -1,0 +1,106 @@
+"""The whole network: embed the question, refine the answer, read it. Counts its parameters and FLOPs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trmfin.errors import ConfigError
+from trmfin.model.config import ModelConfig, swiglu_width
+from trmfin.model.core import Core, State
+from trmfin.model.heads import Halt, head
+from trmfin.model.inputs import Codes, PiecewiseLinear
+from trmfin.model.peers import GruCore
+from trmfin.model.layers import Setting, truncated_normal
+from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.sequences import Batch
+from trmfin.sequences.task import Task
+
+BACKWARD_COST = 2  # a backward pass costs about two forward passes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the network says after one supervision step."""
+
+    logits: dict[str, Tensor]  # target → (B, K), per token (B, L, K), choice (B, L, L)
+    halt: Tensor  # (B,) logit
+
+
+class Network(nn.Module):
+    """`encode` → `core` (repeated) → `read`. Made for one task and the bins and vocabularies fitted for it."""
+
+    number_scope: Tensor
+    code_scope: Tensor
+
+    def __init__(self, task: Task, fitted: Fitted, config: ModelConfig) -> None:
+        super().__init__()
+        if task.relations and (config.core, config.mixer) != ("trm", "attention"):
+            raise ConfigError(f"task {task.name!r} has relations between tokens, which only the trm core with the attention mixer uses")
+        self.task, self.config = task, config
+        tags = 1 + len(task.histories)
+        self.numbers = PiecewiseLinear(edge_table(task, fitted), config.width)
+        self.codes = Codes([len(fitted.vocabulary[f.name]) + 2 for f in task.codes], config.width)
+        self.tags = nn.Parameter(truncated_normal(tags, config.width, std=1.0))
+        self.relations = nn.Parameter(torch.zeros(len(task.relations) + 1, config.heads)) if task.relations else None
+        self.core = Core(config, task.length) if config.core == "trm" else GruCore(config)
+        self.heads = nn.ModuleDict({target.name: head(target, config.width) for target in task.targets})
+        self.halt = Halt(config.width)
+        sample = torch.arange(tags) == 0
+        for name, fields in (("number_scope", task.numbers), ("code_scope", task.codes)):
+            of_sample = torch.tensor([f.of == "sample" for f in fields], dtype=torch.bool)
+            self.register_buffer(name, (sample[:, None] == of_sample).float(), persistent=False)  # (tags, F or C)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """The question x, (B, L, D): a sum over fields and the token's history. Zero on padding."""
+        tag = torch.from_numpy(batch.tag)
+        x = self.tags[tag] + self.numbers(torch.from_numpy(batch.numbers), self.number_scope[tag])
+        if batch.codes.shape[-1]:
+            x = x + self.codes(torch.from_numpy(batch.codes), self.code_scope[tag])
+        return x * torch.from_numpy(batch.mask).unsqueeze(-1)
+
+    def setting(self, batch: Batch) -> Setting:
+        """Mask and relation bias of a batch; the same for all steps."""
+        bias = None
+        if self.relations is not None and batch.relation is not None:
+            bias = self.relations[torch.from_numpy(batch.relation)].permute(0, 3, 1, 2)  # (B, H, L, L)
+        return self.core.setting(torch.from_numpy(batch.mask), bias)
+
+    def read(self, state: State, setting: Setting) -> Answer:
+        """Answers and halt logit after a supervision step. A choice never falls on padding."""
+        logits = {name: head(state.y) for name, head in self.heads.items()}
+        for target in self.task.targets:
+            if target.head == "choice" and setting.hidden is not None:
+                logits[target.name] = logits[target.name].masked_fill(setting.hidden[:, None, :], float("-inf"))
+        return Answer(logits=logits, halt=self.halt(state.y))
+
+    @property
+    def parameters_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+    def flops(self, steps: int, training: bool = False) -> int:
+        """Floating-point operations of one sample of full length: multiply and add count as two; norms are left out.
+
+        Scoring runs every cycle forward; training also runs the last cycle of each step backward.
+        """
+        c, L = self.config, self.task.length
+        encode = 2 * self.numbers.weight.numel() * L * (1 + BACKWARD_COST if training else 1)
+        if c.core == "gru":
+            return (1 + BACKWARD_COST if training else 1) * c.blocks * 2 * 6 * c.width * c.width * L + encode
+        if c.mixer == "attention":
+            mixing = 4 * c.width * c.width * L + 2 * L * L * c.width
+        else:
+            mixing = 3 * L * swiglu_width(L, c.inner_multiple) * c.width
+        call = 2 * c.blocks * (mixing + 3 * c.width * c.inner_width * L)
+        cycles = c.answer_steps + (BACKWARD_COST if training else 0)
+        return steps * cycles * (c.latent_steps + 1) * call + (steps if training else 1) * encode
+
+
+def edge_table(task: Task, fitted: Fitted) -> Tensor:
+    """(F, Q+1) bin edges of the number fields, the last edge repeated where a field has fewer bins."""
+    longest = max((len(fitted.edges[f.name]) for f in task.numbers), default=1)
+    rows = [np.pad(np.asarray(edges, np.float32), (0, longest - len(edges)), mode="edge") for f in task.numbers if (edges := fitted.edges[f.name])]
+    return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, 2)

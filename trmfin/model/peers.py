@@ -1,0 +1,34 @@
+"""Other cores behind the same door as `Core`: same question, same heads, same training. For comparison."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trmfin.model.config import ModelConfig
+from trmfin.model.core import State
+from trmfin.model.layers import Setting, rms_norm
+
+
+class GruCore(nn.Module):
+    """A gated recurrent net over tokens, oldest first (Cho et al. 2014, arXiv:1406.1078). No recursion: one step is all.
+
+    Padding is a zero token, as `Network.encode` gives it.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gru = nn.GRU(config.width, config.width, num_layers=config.blocks, batch_first=True)
+
+    def start(self, x: Tensor) -> State:
+        return State(torch.zeros_like(x), torch.zeros_like(x))
+
+    def forward(self, x: Tensor, state: State, setting: Setting) -> State:
+        """The state after the newest event stands at the leading token, where heads read it. x: (B, L, D)."""
+        hidden, _ = self.gru(rms_norm(x))
+        return State(torch.cat((hidden[:, -1:], hidden[:, :-1]), dim=1), state.z)
+
+    def setting(self, mask: Tensor, bias: Tensor | None = None) -> Setting:
+        """Nothing but the padding: there are no positions and no attention to bias."""
+        none = torch.zeros(0)
+        return Setting(cos=none, sin=none, hidden=None if bool(mask.all()) else ~mask)
