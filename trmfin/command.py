@@ -1,0 +1,47 @@
+"""What all commands share: a TrmfinError ends in one line on stderr and exit 1, Ctrl-C in one line and exit 130."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+
+from trmfin.errors import TrmfinError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """`function` with the same parameters, whose expected failures end the program as the module's docstring says."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, **options: Any) -> None:
+        try:
+            function(*arguments, **options)
+        except TrmfinError as problem:
+            _say(str(problem))
+            raise typer.Exit(1) from problem
+        except KeyboardInterrupt as problem:
+            _say("interrupted; nothing half-written was left under its final name, start the command again")
+            raise typer.Exit(INTERRUPTED) from problem
+
+    return command
+
+
+def application(function: Callable[..., None]) -> typer.Typer:
+    """A Typer app with this one command."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(no_args_is_help=True)(guarded(function))
+    return app
+
+
+def run(function: Callable[..., None]) -> NoReturn:
+    """Runs `function` as the program: parses sys.argv, exits 0, 1 (TrmfinError), 2 (wrong usage) or 130 (Ctrl-C)."""
+    application(function)()
+    raise SystemExit(0)
+
+
+def _say(message: str) -> None:
+    typer.echo("error: " + "".join(letter if letter.isprintable() else "?" for letter in message), err=True)

@@ -1,0 +1,187 @@
+"""A raw column as the type its schema asks for: exactly, or not at all. A value that cannot be read exactly becomes null.
+
+Text is stripped first and blank text is null. No value is rounded, cut or guessed: "3.0" is the integer 3, "3.5" is none;
+"1.555" is no amount with two decimals; "02.01.2024" is no date.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+EXACT_FLOAT = 2.0**53  # every integer up to here is a float of its own
+TRUE = ("true", "yes", "1")
+FALSE = ("false", "no", "0")
+TIMES = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+SHOWN = 40  # characters of a value that a message repeats
+
+
+def stripped(raw: pl.Series) -> pl.Series:
+    """Text without blanks around it, null where nothing is left; any other column as it is."""
+    if raw.dtype != pl.String:
+        return raw.cast(pl.String) if raw.dtype in (pl.Categorical, pl.Enum) else raw
+    text = raw.str.strip_chars()
+    return text.set(text == "", None)
+
+
+def converted(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """`raw` (already `stripped`) as `dtype`, null where its value is not exactly one of that type. (N,) → (N,).
+
+    NaN and infinities stay in a float column, for its schema to judge; in any other they are null.
+    """
+    if raw.dtype == dtype:
+        return _in_calendar(raw) if raw.dtype in (pl.Date, pl.Datetime) else raw
+    if raw.dtype == pl.Null:
+        return raw.cast(dtype)
+    if raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
+        return _nothing(raw, dtype)
+    for kind, read in (
+        (dtype.is_integer(), _integers),
+        (dtype.is_float(), _floats),
+        (dtype.is_decimal(), _decimals),
+        (dtype == pl.Date, _dates),
+        (dtype == pl.Datetime, _times),
+        (dtype == pl.Boolean, _booleans),
+        (dtype == pl.String, lambda raw, _: _texts(raw)),
+        (dtype in (pl.Categorical, pl.Enum), lambda raw, dtype: _texts(raw).cast(dtype, strict=False)),
+    ):
+        if kind:
+            return read(raw, dtype)
+    return _nothing(raw, dtype)
+
+
+def expectation(dtype: pl.DataType) -> str:
+    """What a value of `dtype` looks like, in words for a message."""
+    if isinstance(dtype, pl.Decimal):
+        return f"a number with at most {dtype.scale} decimals"
+    if isinstance(dtype, pl.Enum):
+        return "one of " + ", ".join(dtype.categories.head(8)) + (", …" if len(dtype.categories) > 8 else "")
+    if dtype.is_integer():
+        return "an integer"
+    if dtype.is_float():
+        return "a number"
+    words = {"Date": "a date like 2024-01-31", "Datetime": "a time like 2024-01-31T23:59:59Z", "Boolean": "true or false", "String": "text"}
+    return words.get(str(dtype.base_type()), str(dtype))
+
+
+def shown(raw: pl.Series) -> pl.Series:
+    """Values as a message may repeat them: quoted, at most `SHOWN` characters, no control characters. Null stays null."""
+    text = stripped(raw)
+    if text.dtype.is_nested() or text.dtype in (pl.Binary, pl.Object):
+        return pl.Series(raw.name, [None if absent else f"a {raw.dtype}" for absent in raw.is_null()], pl.String)
+    plain = text.cast(pl.String).str.replace_all(r"\p{C}", "?")
+    cut = plain.str.slice(0, SHOWN)
+    return pl.select("'" + cut + pl.when(plain.str.len_chars() > SHOWN).then(pl.lit("…")).otherwise(pl.lit("")) + "'").to_series()
+
+
+def is_number(text: pl.Series) -> pl.Series:
+    """Whether a text reads as a number. (N,) Boolean; null where the text is."""
+    return text.cast(pl.Float64, strict=False).is_not_null()
+
+
+def _integers(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if raw.dtype == pl.String:
+        whole = raw.cast(dtype, strict=False)
+        if whole.null_count() > raw.null_count():  # "3.0" as spreadsheets write it
+            whole = raw.str.replace(r"^([+-]?\d+)\.0*$", "$1").cast(dtype, strict=False)
+        return whole
+    if raw.dtype.is_float():
+        exact = raw.is_finite() & (raw == raw.floor()) & (raw.abs() <= EXACT_FLOAT)
+        return _where(exact, raw).cast(dtype, strict=False)
+    if raw.dtype.is_decimal():
+        whole = raw.cast(dtype, strict=False)
+        return _where(whole.cast(raw.dtype, strict=False) == raw, whole)
+    return raw.cast(dtype, strict=False) if raw.dtype.is_integer() or raw.dtype == pl.Boolean else _nothing(raw, dtype)
+
+
+def _floats(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
+    return _nothing(raw, dtype) if raw.dtype.is_temporal() else raw.cast(dtype, strict=False)
+
+
+def _decimals(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
+    scale = dtype.scale if isinstance(dtype, pl.Decimal) else 0
+    if raw.dtype == pl.String:
+        exact = raw.str.contains(rf"^[+-]?\d*\.?\d{{0,{scale}}}0*$")
+        return _where(exact, raw).cast(dtype, strict=False)
+    if raw.dtype.is_float():
+        amount = _where(raw.is_finite(), raw).cast(dtype, strict=False)
+        return _where(amount.cast(pl.Float64) == raw.cast(pl.Float64), amount)
+    if raw.dtype.is_decimal():
+        amount = raw.cast(dtype, strict=False)
+        return _where(amount.cast(raw.dtype, strict=False) == raw, amount)
+    return raw.cast(dtype, strict=False) if raw.dtype.is_integer() else _nothing(raw, dtype)
+
+
+def _dates(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if raw.dtype == pl.String:
+        dates = raw.str.to_date("%Y-%m-%d", strict=False)
+        if dates.null_count() > raw.null_count():  # a month stands for its first day
+            dates = dates.zip_with(dates.is_not_null(), (raw + "-01").str.to_date("%Y-%m-%d", strict=False))
+        if dates.null_count() > raw.null_count():
+            dates = dates.zip_with(dates.is_not_null(), _midnights(_times(raw, pl.Datetime("us", "UTC"))))
+        return _in_calendar(dates)
+    return _in_calendar(_midnights(raw)) if raw.dtype == pl.Datetime else _nothing(raw, dtype)
+
+
+def _midnights(times: pl.Series) -> pl.Series:
+    dates = times.dt.date()
+    return _where(times.dt.time() == pl.select(pl.time()).item(), dates)
+
+
+def _times(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """A time without a zone is UTC."""
+    unit, zone = (dtype.time_unit, dtype.time_zone) if isinstance(dtype, pl.Datetime) else ("us", None)
+    if raw.dtype == pl.String:
+        times = _read_times(raw)
+    elif raw.dtype == pl.Date or (isinstance(raw.dtype, pl.Datetime) and raw.dtype.time_zone is None):
+        times = _in_calendar(raw).cast(pl.Datetime("us"), strict=False).dt.replace_time_zone("UTC")
+    elif raw.dtype == pl.Datetime:
+        times = raw.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    else:
+        return _nothing(raw, dtype)
+    times = _in_calendar(times)
+    if unit == "ns":
+        times = _where(times.dt.year().is_between(1678, 2261), times)  # what 64 bits of nanoseconds hold
+    times = times.dt.cast_time_unit(unit)
+    return times.dt.convert_time_zone(zone) if zone else times.dt.replace_time_zone(None)
+
+
+def _read_times(text: pl.Series) -> pl.Series:
+    iso = text.str.replace(r"^(\d{4}-\d\d?-\d\d?) ", "${1}T")
+    times = _nothing(text, pl.Datetime("us", "UTC"))
+    for pattern in TIMES:
+        if times.null_count() == text.null_count():
+            break
+        times = times.zip_with(times.is_not_null(), iso.str.to_datetime(pattern, time_unit="us", time_zone="UTC", strict=False))
+    return times
+
+
+def _in_calendar(times: pl.Series) -> pl.Series:
+    """Years 2 to 9998 only: beyond them Python has no dates, in any time zone."""
+    return _where(times.dt.year().is_between(2, 9998), times)
+
+
+def _booleans(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if raw.dtype.is_temporal():
+        return _nothing(raw, dtype)
+    words = _texts(raw).str.to_lowercase()
+    return _where(words.is_in([*TRUE, *FALSE]), words.is_in(TRUE))
+
+
+def _texts(raw: pl.Series) -> pl.Series:
+    """Numbers that are whole lose their ".0"; dates and times are written as ISO 8601."""
+    if raw.dtype.is_float():
+        whole = raw.is_finite() & (raw == raw.floor()) & (raw.abs() <= EXACT_FLOAT)
+        return _where(whole, raw).cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole.fill_null(False), raw.cast(pl.String))
+    if raw.dtype == pl.Datetime:
+        day = raw.dt.strftime("%Y-%m-%d")
+        return day.zip_with(raw.dt.time() == pl.select(pl.time()).item(), raw.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f"))
+    return raw.cast(pl.String, strict=False)
+
+
+def _where(condition: pl.Series, values: pl.Series) -> pl.Series:
+    """`values` where the condition holds, else null."""
+    return values.set(~condition.fill_null(False), None)
+
+
+def _nothing(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
+    return pl.Series(raw.name, [None], dtype).new_from_index(0, len(raw))

@@ -1,0 +1,287 @@
+"""Files in and out: raw CSV and Parquet into a RawTable, our own Parquet and JSON written atomically, hashes.
+
+Nothing here knows what a column means; `schema.py` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trmfin.data.delimited import REJECTS, read_delimited
+from trmfin.errors import DataError, RunError, TrmfinError
+
+CHUNK = 1 << 20  # bytes hashed at a time
+ROW_GROUP = 1 << 18  # rows of a Parquet row group
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+RAW_SUFFIXES = TEXT_SUFFIXES + PARQUET_SUFFIXES
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawTable:
+    """One raw table as it was found, before any schema.
+
+    `frame` has the file's own column names (a column that is itself called `line` comes as `line_in_file`). From CSV
+    every column is String, from Parquet and frames it is typed as found; `line` (Int64) is the physical line in a
+    CSV file (the header is line 1) and the row number from 1 elsewhere.
+    """
+
+    path: str  # name only, no folder
+    sha256: str  # of the file's bytes; of a frame, of its Parquet form
+    encoding: str  # "utf-8", "utf-8 with BOM", "latin-1", "windows-1252", "parquet" or "frame"
+    separator: str  # of a CSV file; "" elsewhere
+    rows_read: int  # rows of `frame` and of `ragged`
+    frame: pl.DataFrame
+    ragged: pl.DataFrame  # REJECTS layout: rows that have not as many fields as the header
+
+
+def sha256_of(path: Path, error: type[TrmfinError] = DataError) -> str:
+    """Hex SHA-256 of a file's bytes, read in chunks. Raises `error` where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({_reason(problem)}); check the path and its permissions") from problem
+    return digest.hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that takes `path`'s place only when it is whole: written beside it, flushed to disk, renamed.
+
+    Raises RunError where the disk is full or the folder cannot be written; what stood at `path` before then still does.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except OSError as problem:
+        raise RunError(f"{path}: cannot be written ({_reason(problem)}); free some space or choose another folder") from problem
+    finally:
+        _discard(part)
+
+
+def make_folder(folder: Path) -> None:
+    """Creates `folder` and its parents where they are missing. Raises RunError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise RunError(f"{folder}: the folder cannot be made ({_reason(problem)}); choose another one") from problem
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """Writes `frame` atomically, zstd-compressed with page checksums. The bytes are a function of the frame alone.
+
+    Raises RunError where the file cannot be written.
+    """
+    with replacing(path) as file:
+        _to_parquet(frame, file)
+
+
+def read_parquet(path: Path, error: type[TrmfinError] = DataError) -> pl.DataFrame:
+    """A Parquet file as a frame. Raises `error` where it is missing, truncated or altered, or has twice-named columns."""
+    return _from_parquet(_bytes_of(path, error), path, error)
+
+
+def write_json(data: Any, path: Path) -> None:
+    """Writes `data` atomically as JSON with sorted keys. NaN and infinities become null, which is all JSON has for them.
+
+    Raises RunError where the file cannot be written.
+    """
+    with replacing(path) as file:
+        file.write(json_bytes(data))
+
+
+def json_bytes(data: Any) -> bytes:
+    """The bytes `write_json` writes: sorted keys, indent 1, one newline at the end."""
+    return (json.dumps(_finite(data), sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path, error: type[TrmfinError]) -> dict[str, Any]:
+    """A JSON file that holds one object. Raises `error` where it is missing, is no JSON or holds something else."""
+    try:
+        data = json.loads(_bytes_of(path, error))
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{path}: is not JSON ({problem}); it was altered or cut short, make it again") from problem
+    if not isinstance(data, dict):
+        raise error(f"{path}: holds a {type(data).__name__}, expected an object with named entries; make it again")
+    return data
+
+
+def read_raw(path: Path) -> RawTable:
+    """One raw file, by its ending: .csv, .tsv, .txt (text with a separator) or .parquet, .pq.
+
+    Raises DataError, in one line, where it is missing, a folder, empty, binary, of mixed encodings, truncated, or its
+    header repeats a name. Rows with too many or too few fields are not lost: they are `ragged`.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, expected a file ending in {', '.join(RAW_SUFFIXES)}")
+    suffix = path.suffix.lower()
+    data = _bytes_of(path, DataError)
+    if suffix not in RAW_SUFFIXES:
+        raise DataError(f"{path}: ends in {path.suffix!r}, expected {', '.join(RAW_SUFFIXES)}; export it as CSV (UTF-8) or Parquet")
+    if not data:
+        raise DataError(f"{path}: is empty, expected a header and rows; was the export cut short?")
+    digest = hashlib.sha256(data).hexdigest()
+    if suffix in PARQUET_SUFFIXES:
+        frame = _from_parquet(data, path, DataError)
+        return _typed_table(frame, name=path.name, sha256=digest, encoding="parquet")
+    text = read_delimited(data, str(path))
+    return RawTable(
+        path=path.name,
+        sha256=digest,
+        encoding=text.encoding,
+        separator=text.separator,
+        rows_read=text.frame.height + text.ragged.height,
+        frame=text.frame,
+        ragged=text.ragged,
+    )
+
+
+def raw_from_frame(frame: Any, name: str) -> RawTable:
+    """A pandas or polars frame as a raw table; `name` stands for the file's name. A pandas index is ignored, its NaN is null.
+
+    Raises DataError on another type, on repeated column names and on a frame without rows.
+    """
+    table = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+    if type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "iloc") and hasattr(frame, "columns"):
+        table = _from_pandas(frame, name)
+    if not isinstance(table, pl.DataFrame):
+        raise DataError(f"{name}: is a {type(frame).__name__}, expected a pandas or polars DataFrame")
+    sink = _HashSink()
+    _to_parquet(table, sink)
+    return _typed_table(table, name=name, sha256=sink.digest.hexdigest(), encoding="frame")
+
+
+def _typed_table(frame: pl.DataFrame, *, name: str, sha256: str, encoding: str) -> RawTable:
+    if not frame.height:
+        raise DataError(f"{name}: has {frame.width} columns and no rows, expected at least one row; was the export cut short?")
+    if "line" in frame.columns:
+        frame = frame.rename({"line": "line_in_file"})
+    frame = frame.with_columns(pl.int_range(1, frame.height + 1, dtype=pl.Int64).alias("line"))
+    return RawTable(
+        path=name, sha256=sha256, encoding=encoding, separator="", rows_read=frame.height, frame=frame, ragged=pl.DataFrame(schema=REJECTS)
+    )
+
+
+def _from_pandas(frame: Any, name: str) -> pl.DataFrame:
+    names = [str(column) for column in frame.columns]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise DataError(f"{name}: column {twice[0]!r} is named twice; rename one of them")
+    columns: dict[str, Any] = {}
+    for position, column in enumerate(names):
+        values = frame.iloc[:, position]
+        try:
+            columns[column] = pl.from_pandas(values)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):  # an object column of mixed types: read as text
+            columns[column] = pl.Series(column, [None if v is None or v != v else str(v) for v in values], dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _to_parquet(frame: pl.DataFrame, file: Any) -> None:
+    plain = frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).rechunk()
+    table = plain.to_arrow(compat_level=pl.CompatLevel.oldest())
+    pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)
+
+
+def _from_parquet(data: bytes, path: Path, error: type[TrmfinError]) -> pl.DataFrame:
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as problem:
+        raise error(f"{path}: is not whole Parquet ({problem}); it was truncated or altered, make or copy it again") from problem
+    names = table.column_names
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise error(f"{path}: column {twice[0]!r} is named twice; rename one of them")
+    if strange := [f"{f.name} ({f.type})" for f in table.schema if not _readable(f.type)]:
+        raise error(f"{path}: column {strange[0]} is of a type that cannot be read; write it as numbers, text or times")
+    try:
+        return pl.DataFrame(table)
+    except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, TypeError) as problem:
+        raise error(f"{path}: cannot be read ({problem}); write its columns as numbers, text or times") from problem
+
+
+def _readable(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return not (pa.types.is_map(kind) or pa.types.is_union(kind)) and all(_readable(kind.field(i).type) for i in range(kind.num_fields))
+    return not (pa.types.is_interval(kind) or isinstance(kind, pa.BaseExtensionType))
+
+
+def _bytes_of(path: Path, error: type[TrmfinError]) -> bytes:
+    if path.exists() and not path.is_file():
+        raise error(f"{path}: is not a file; expected a regular file")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as problem:
+        raise error(f"{path}: no such file; check the path") from problem
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({_reason(problem)}); check the path and its permissions") from problem
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def _reason(problem: OSError) -> str:
+    return problem.strerror or str(problem)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(part: Path) -> None:
+    try:
+        part.unlink(missing_ok=True)
+    except OSError:  # the folder became read-only or vanished: the error already says so
+        return
+
+
+class _HashSink:
+    """A file that keeps only the hash of what is written to it."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.length = 0
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.length += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.length
+
+    def flush(self) -> None:
+        return
+
+    def close(self) -> None:
+        return

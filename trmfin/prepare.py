@@ -1,0 +1,101 @@
+"""`python -m trmfin.prepare PIPELINE RAW --out PREPARED`: raw files into events and samples; what does not fit is kept with its reasons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trmfin.command import run
+from trmfin.errors import RunError
+
+if TYPE_CHECKING:
+    from trmfin.data.prepared import Intake, Prepared
+
+LISTED = 5  # rules in the summary
+
+
+def main(
+    pipeline: Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")],
+    raw: Annotated[
+        Path, typer.Argument(help="A raw file (.csv, .parquet), or a folder with one file a table, told apart by their columns.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write: events, samples, rejects and manifest.json.")],
+    max_reject_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Stop where more of the rows than this are rejected.")] = 0.10,
+    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier prepare wrote to the folder.")] = False,
+) -> None:
+    """Read raw files, keep the rows that fit, and write them as events and samples.
+
+    Every row is either accepted or rejected; a rejected row keeps its line number and every rule it broke, in
+    PREPARED/rejects.parquet. Text may be UTF-8 or latin-1, separated by comma, semicolon, tab or bar; column names may
+    differ in case, blanks and dots. In a folder, truth.parquet of a simulated world comes along.
+
+    \b
+    Example:
+      python -m trmfin.prepare payment_history clients.csv --out prepared/
+      python -m trmfin.prepare payment_history clients.csv --out prepared/ --max-reject-share 0.02 --force
+    """
+    from trmfin.data.prepared import assemble, check_share, read_raws, take_in, write_rejects
+    from trmfin.data.simulate import read_truth
+    from trmfin.shipped import load_pipeline
+
+    _check_free(out, force)
+    use = load_pipeline(pipeline)
+    now = datetime.now(UTC)
+    intake = take_in(use, read_raws(use, raw), now)
+    if intake.too_many(max_reject_share):
+        write_rejects(intake.rejects, out)
+        check_share(intake, max_reject_share, f"every rejected row is in {out / 'rejects.parquet'}")
+    prepared = assemble(use, intake, now)
+    if raw.is_dir():
+        prepared = replace(prepared, truth=read_truth(raw, prepared.samples))
+    prepared.write(out)
+    _report(intake, prepared, out)
+
+
+def _check_free(out: Path, force: bool) -> None:
+    """Raises RunError unless `out` is new, empty, or left by an earlier prepare (finished ones only with `force`)."""
+    from trmfin.data.prepared import FILES, MANIFEST
+
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise RunError(f"{out}: is a file, expected a folder to write to; choose another --out")
+    try:
+        names = {path.name for path in out.iterdir()}
+    except OSError as problem:
+        raise RunError(f"{out}: cannot be read ({problem.strerror}); choose another --out") from problem
+    if strange := sorted(name for name in names - FILES if not name.endswith(".part")):
+        raise RunError(f"{out}: holds {strange[0]!r}, which prepare did not write; choose a new or empty folder for --out")
+    if MANIFEST in names and not force:
+        raise RunError(f"{out}: already holds prepared data; choose another --out, or --force to replace them")
+
+
+def _report(intake: Intake, prepared: Prepared, out: Path) -> None:
+    """What was read, what was refused and why, what was written where."""
+    from trmfin.data.prepared import example
+
+    width = max(8, *(len(item["name"]) for item in intake.inputs))
+    typer.echo(f"{'file':<{width}}  {'table':<12}  {'encoding':<14}  {'read':>10}  {'accepted':>10}  {'rejected':>10}")
+    for item in intake.inputs:
+        counts = "  ".join(f"{item[key]:>10,}" for key in ("rows_read", "accepted", "rejected"))
+        typer.echo(f"{item['name']:<{width}}  {item['table']:<12}  {item['encoding']:<14}  {counts}")
+        if item["renamed"]:
+            typer.echo(f"  read as: {', '.join(f'{found!r} = {column}' for found, column in item['renamed'].items())}")
+    if intake.rules:
+        typer.echo(f"\n{'rows':>8}  broke the rule, for example")
+    for rule, count in list(intake.rules.items())[:LISTED]:
+        line, text = example(intake.rejects, rule)
+        typer.echo(f"{count:>8,}  {text} (line {line})")
+    if len(intake.rules) > LISTED:
+        typer.echo(f"{'':>8}  and {len(intake.rules) - LISTED} more rules")
+    typer.echo(f"\nwrote {out}: {prepared.events.height:,} events, {prepared.samples.height:,} samples")
+    if intake.rejects.height:
+        typer.echo(f"rejected rows, with line and reasons: {out / 'rejects.parquet'}")
+
+
+if __name__ == "__main__":
+    run(main)
