@@ -9,7 +9,6 @@ import typer.main
 
 from tests.architecture.tree import ROOT, Source, source, sources
 
-NOT_COMMANDS = {"__init__", "__main__", "errors", "shipped"}
 FENCE = re.compile(r"^```(?:bash|console|sh|text)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INVOCATION = re.compile(r"(?:^|\s)(?:\S*python3? -m trmfin\.(?P<module>[\w.]+)|(?:\.venv/bin/)?trmfin (?P<command>\w+))(?P<rest>.*)$")
 VERB = re.compile(r"\bmake ((?:[a-z]+ )*[a-z]+)`|^(?:CI=true )?make ((?:[a-z]+ ?)+)$", re.MULTILINE)
@@ -60,7 +59,9 @@ def makefile_verbs() -> set[str]:
 
 
 def command_modules() -> set[str]:
-    return {file.path.stem for file in sources("trmfin") if len(file.path.parts) == 2} - NOT_COMMANDS
+    """Top-level modules that `python -m trmfin.NAME` runs."""
+    runs = {file.path.stem for file in sources("trmfin") if len(file.path.parts) == 2 and '__name__ == "__main__"' in file.text}
+    return runs - {"__main__"}
 
 
 PAGES = sources(suffix=".md")

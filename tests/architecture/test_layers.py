@@ -32,7 +32,6 @@ WALLS = {  # library → files that may import it
     "rich": COMMANDS,
 }
 DISTRIBUTION = {"sklearn": "scikit-learn"}  # where the name to install differs from the name to import
-BROUGHT_ALONG = {"pyarrow"}  # polars needs it to take a pandas frame, and imports it itself
 BROUGHT_BY_CALLER = {"pandas"}  # who hands in a pandas frame has pandas
 
 
@@ -125,7 +124,7 @@ def test_every_import_is_a_declared_dependency_and_every_dependency_is_imported(
     core, extra = requirements()
     assert [fault for file in PACKAGE for fault in undeclared_imports(file, core, extra)] == []
     used = {found.name.split(".")[0] for file in PACKAGE for found in imports(file)}
-    assert core - used == BROUGHT_ALONG - used
+    assert core - used == set()
 
 
 @pytest.mark.parametrize(
