@@ -41,7 +41,8 @@ def shown_commands(page: Source) -> Iterator[tuple[str, list[str]]]:
 def faults_of_shown_commands(page: Source, known: Options) -> Iterator[str]:
     for name, arguments in shown_commands(page):
         if "." in name:
-            if not (ROOT / "trmfin" / (name.replace(".", "/") + ".py")).exists():
+            place = "trmfin/" + name.replace(".", "/")
+            if not any((ROOT / file).exists() for file in (f"{place}.py", f"{place}/__main__.py")):
                 yield f"{page.path}: trmfin.{name} does not exist"
         elif name not in known:
             yield f"{page.path}: trmfin.{name} is no command"

@@ -25,6 +25,7 @@ WALLS = {  # library → files that may import it
     "safetensors": ("trmfin/learn/",),
     "sklearn": ("trmfin/learn/",),
     "lightgbm": ("trmfin/learn/",),
+    "matplotlib": ("trmfin/learn/",),
     "shap": ("trmfin/explaining/",),
     "streamlit": ("dashboards/", "trmfin/dashboard.py"),
     "pandas": ("trmfin/data/files.py", "trmfin/scoring/api.py", "trmfin/explaining/"),

@@ -80,6 +80,12 @@ def of_one_machine(file: Source) -> Iterator[str]:
             yield f"{file.path}:{number} names a registry's address"
 
 
+def missing_documents(file: Source) -> Iterator[str]:
+    for name in sorted(set(re.findall(r"\bdocs/[\w/-]+\.md\b", file.text))):
+        if not (ROOT / name).exists():
+            yield f"{file.path} sends the reader to {name}, which does not exist"
+
+
 def faults_of_a_decision(file: Source) -> Iterator[str]:
     if not re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", file.path.name):
         yield f"{file.path}: expected a name like 0001-what-was-decided.md"
@@ -107,6 +113,10 @@ def test_nothing_belongs_to_one_machine() -> None:
     files = [file for suffix in TEXTS for file in sources(suffix=suffix)]
     files += [source(name, (ROOT / name).read_text()) for name in ("Makefile", ".ci/run", ".gitignore")]
     assert [fault for file in files for fault in of_one_machine(file)] == []
+
+
+def test_every_document_that_the_code_names_exists() -> None:
+    assert [fault for file in sources("trmfin", "pipelines", "dashboards") for fault in missing_documents(file)] == []
 
 
 def test_decisions_are_short_whole_and_numbered_without_a_gap() -> None:
@@ -172,6 +182,11 @@ def test_the_guard_of_machines_sees(place: str) -> None:
 
 def test_the_guard_of_machines_lets_a_relative_path_pass() -> None:
     assert list(of_one_machine(source("docs/x.md", "build/" + "tmp/x, ../shared/data, https://example.com/home"))) == []
+
+
+def test_the_guard_of_documents_sees_a_missing_one() -> None:
+    text = "see docs/" + "nowhere.md and docs/index.md"
+    assert list(missing_documents(source("trmfin/x.py", text))) == ["trmfin/x.py sends the reader to docs/nowhere.md, which does not exist"]
 
 
 def test_the_guard_of_decisions_sees_a_long_one_without_parts() -> None:
