@@ -1,0 +1,1 @@
+"""Scores: the engine, run folders, bands, and the same from Python."""

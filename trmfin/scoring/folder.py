@@ -1,0 +1,156 @@
+"""A run folder on disk: who may write it, what it must hold, whether any byte of it has changed. Loads no model.
+
+    RUN/scores/part-00000.parquet …    one row a sample
+    RUN/outputs/TARGET/part-….parquet  further targets
+    RUN/answers/part-….parquet         answers per token
+    RUN/manifest.json                  hashes of inputs, bundle and outputs; written last
+While a run is under way it also holds `.lock`, `job.json` (what is being done) and `progress.jsonl` (a line a finished shard).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trmfin.data.files import json_bytes, make_folder, read_json, replacing, sha256_of
+from trmfin.data.seal import is_sealed
+from trmfin.errors import RunError
+from trmfin.scoring.scores import Effort
+
+FORMAT = 1
+LOCK, JOB, PROGRESS, MANIFEST = ".lock", "job.json", "progress.jsonl", "manifest.json"
+TABLES = ("scores", "outputs", "answers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A finished shard: a line of the progress file. A function of data, bundle, settings and code: no times."""
+
+    number: int
+    rows: int
+    files: dict[str, str]  # path below the run folder → sha256
+    bands: tuple[int, ...]  # rows per band
+    effort: Effort
+
+    def to_json(self) -> dict[str, Any]:
+        return {"number": self.number, "rows": self.rows, "files": self.files, "bands": list(self.bands), "effort": vars(self.effort)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Shard:
+        return cls(**(data | {"bands": tuple(data["bands"]), "effort": Effort(**data["effort"])}))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder to this process; made where it is missing. The lock dies with the process, however it dies.
+
+    Raises RunError naming the process that has it, or where the folder cannot be written.
+    """
+    make_folder(folder)
+    path = folder / LOCK
+    descriptor = _lock(path)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"{path.parent}: the folder cannot be written ({error.strerror}); choose another --out") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode().strip() or "unknown"
+            os.close(descriptor)
+            raise RunError(f"{path.parent}: process {holder} is writing this folder; wait until it ends or choose another --out") from None
+        except FileNotFoundError:  # the process that had it has just ended and removed the file: take a new one
+            pass
+        os.close(descriptor)
+
+
+def finished_shards(folder: Path) -> list[Shard]:
+    """The shards of an interrupted run whose files are whole; everything else in its tables is removed.
+
+    A line that was cut by the interruption, and a shard whose file differs from its hash, count as not done.
+    """
+    shards = {shard.number: shard for shard in _progress(folder / PROGRESS) if _whole(folder, shard)}
+    with replacing(folder / PROGRESS) as file:
+        for number in sorted(shards):
+            file.write(_line(shards[number]))
+    kept = {name for shard in shards.values() for name in shard.files}
+    for path in [p for table in TABLES for p in (folder / table).rglob("*")] + list(folder.glob(".*.part")):
+        if path.is_file() and path.relative_to(folder).as_posix() not in kept:
+            path.unlink()
+    return [shards[number] for number in sorted(shards)]
+
+
+def add_progress(folder: Path, shard: Shard) -> None:
+    """Note a shard as finished. Raises RunError where the disk is full."""
+    try:
+        with (folder / PROGRESS).open("ab") as file:
+            file.write(_line(shard))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunError(f"{folder / PROGRESS}: cannot be written ({error.strerror}); free some space and go on with --resume") from error
+
+
+def _line(shard: Shard) -> bytes:
+    return json.dumps(shard.to_json(), sort_keys=True).encode() + b"\n"
+
+
+def _progress(path: Path) -> Iterator[Shard]:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            yield Shard.from_json(json.loads(line))
+        except (ValueError, TypeError, KeyError):  # the line that was being written when the process was killed
+            return
+
+
+def _whole(folder: Path, shard: Shard) -> bool:
+    return all((folder / name).is_file() and sha256_of(folder / name, RunError) == expected for name, expected in shard.files.items())
+
+
+def verify_run(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished run of which no byte has changed since.
+
+    Raises RunError naming every file that was changed, is missing or does not belong.
+    """
+    manifest = read_manifest(folder)
+    expected: dict[str, str] = manifest["files"]
+    present = {p.relative_to(folder).as_posix() for table in TABLES for p in (folder / table).rglob("*") if p.is_file()}
+    faults = [f"{name} is missing" for name in sorted(expected.keys() - present)]
+    faults += [f"{name} does not belong to it" for name in sorted(present - expected.keys())]
+    faults += [f"{name} was changed" for name in sorted(present & expected.keys()) if sha256_of(folder / name, RunError) != expected[name]]
+    if faults:
+        raise RunError(f"{folder}: {'; '.join(faults)}; {len(expected)} files were expected as written, score again into another folder")
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished run, itself checked. Raises RunError where there is none or a byte of it has changed."""
+    path = folder / MANIFEST
+    if not path.exists():
+        what = "an interrupted run, go on with --resume" if (folder / JOB).exists() else "no run"
+        raise RunError(f"{folder}: no {MANIFEST}, so it holds {what}; expected a folder written by python -m trmfin.score")
+    manifest = read_json(path, RunError)
+    if not isinstance(manifest.get("format"), int) or manifest["format"] > FORMAT:
+        raise RunError(f"{path}: format {manifest.get('format')}, this version reads up to {FORMAT}; update trmfin")
+    if not is_sealed(manifest) or path.read_bytes() != json_bytes(manifest):
+        raise RunError(f"{path}: was changed since the run; its seal does not fit what it says, score again into another folder")
+    return manifest

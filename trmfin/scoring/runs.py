@@ -1,0 +1,252 @@
+"""A scoring run: prepared data in, a run folder out, block by block, so that memory does not grow with the data.
+
+A run that was killed goes on where it stopped, and ends with the same bytes as one that was never disturbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trmfin import __version__
+from trmfin.data.files import make_folder, read_json, sha256_of, write_json, write_parquet
+from trmfin.data.prepared import assemble, check_share, read_raws, take_in, write_rejects
+from trmfin.data.seal import sealed
+from trmfin.errors import ConfigError, RunError
+from trmfin.learn.bundle import Bundle
+from trmfin.learn.policy import Policy
+from trmfin.scoring.blocks import Source, open_source
+from trmfin.scoring.engine import allowed_steps, cached_batch, score_rows, threads_found
+from trmfin.scoring.folder import (
+    FORMAT,
+    JOB,
+    MANIFEST,
+    PROGRESS,
+    TABLES,
+    Shard,
+    add_progress,
+    finished_shards,
+    locked,
+    read_manifest,
+    verify_run,
+)
+from trmfin.scoring.scores import Effort
+from trmfin.scoring.shards import frames, part_name
+from trmfin.scoring.thresholds import BandCount, band_counts, band_table
+from trmfin.sequences.sequences import build
+from trmfin.sequences.task import Task
+from trmfin.shipped import Pipeline
+
+SHARD_ROWS = 50_000
+PREPARED = "prepared"  # where raw data are prepared, below the run folder
+VERSIONED = ("torch", "numpy", "polars", "pyarrow")  # what else than our own code decides the bytes of a run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a caller is told while a run goes on."""
+
+    rows: int  # scored so far, earlier sessions included
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A finished run in short."""
+
+    rows: int
+    rows_now: int  # scored by this call; the others were there already
+    seconds: float  # of this call
+    effort: Effort
+    bands: tuple[BandCount, ...]
+
+
+Tell = Callable[[Progress], None]
+
+
+def score_run(
+    bundle: Bundle,
+    prepared: Path,
+    out: Path,
+    *,
+    steps: int | None = None,
+    policy: Policy | None = None,
+    batch_size: int | None = None,
+    threads: int | None = None,
+    shard_rows: int = SHARD_ROWS,
+    resume: bool = False,
+    pipeline: Pipeline | None = None,
+    max_reject_share: float = 0.10,
+    tell: Tell = lambda progress: None,
+) -> Summary:
+    """Score every sample of the folder `prepared` into the run folder `out`.
+
+    pipeline: then `prepared` is raw data, which it prepares into OUT/prepared first; more rejects than the share are a DataError.
+    policy: in place of the bundle's. shard_rows: samples per Parquet file, and the most that is in memory at once.
+    resume: go on with what an interrupted run left in `out`; it must be of the same bundle, data, settings and versions.
+    Raises DataError on unusable data, ConfigError on steps beyond the trained ones, RunError where `out` holds something
+    else, is being written by another process or cannot be written.
+    """
+    started = datetime.now(UTC)
+    bundle = bundle if policy is None else replace(bundle, policy=policy)
+    settings = checked_settings(bundle, steps=steps, batch_size=batch_size, threads=threads, shard_rows=shard_rows)
+    if pipeline is None:
+        source = open_source(prepared, bundle.task)
+    with locked(out):
+        _refuse_used(out, resume)
+        if pipeline is not None:
+            source = _prepare(pipeline, prepared, out / PREPARED, max_reject_share, bundle.task)
+        job = describe(bundle, source, settings)
+        if (out / MANIFEST).exists():
+            return _already_finished(out, job, bundle.policy)
+        done = _begin(out, job)
+        kept = sum(shard.rows for shard in done)
+        shards = done + _score_shards(bundle, source, out, job, {shard.number for shard in done}, kept, tell)
+        return _finish(out, job, sorted(shards, key=lambda shard: shard.number), bundle.policy, started, kept)
+
+
+def checked_settings(bundle: Bundle, **asked: int | None) -> dict[str, int]:
+    """The settings that decide the bytes of a run, with what was left open filled in. Raises ConfigError on impossible ones."""
+    for name, value in asked.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}: found {value}; it must be at least 1")
+    config = bundle.network.config
+    filled = {"batch_size": cached_batch(config, bundle.task.length), "threads": threads_found()}
+    filled |= {name: value for name, value in asked.items() if value is not None}
+    return filled | {"steps": allowed_steps(config, asked["steps"])}
+
+
+def describe(bundle: Bundle, source: Source, settings: dict[str, int]) -> dict[str, Any]:
+    """Everything the bytes of a run's tables depend on."""
+    return {
+        "format": FORMAT,
+        "bundle": {"sha256": bundle.sha256, "task": bundle.task.name, "task_sha256": bundle.task.sha256},
+        "inputs": {"rows": source.rows, "files": dict(source.files)},
+        "settings": settings,
+        "policy": bundle.policy.to_json(),
+        "versions": {"trmfin": __version__, **{name: version(name) for name in VERSIONED}},
+    }
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any], where: str = "") -> list[str]:
+    """What two jobs differ in, as `settings.steps is 4, asked for 3`."""
+    lines = []
+    for key in sorted(found.keys() | expected.keys()):
+        old, new, name = found.get(key), expected.get(key), f"{where}{key}"
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, f"{name}.")
+        elif old != new:
+            lines.append(f"{name} is {_short(old)}, asked for {_short(new)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)
+
+
+def _refuse_used(out: Path, resume: bool) -> None:
+    """Raises RunError where the folder holds anything that this call may not go on with."""
+    if not resume and (out / MANIFEST).exists():
+        raise RunError(f"{out}: holds a finished run; choose another --out (--resume only checks that it is whole)")
+    if not resume and (out / JOB).exists():
+        raise RunError(f"{out}: holds an interrupted run; go on with --resume or choose another --out")
+    begun = (out / MANIFEST).exists() or (out / JOB).exists()
+    ours = {PREPARED, MANIFEST, JOB, PROGRESS, *TABLES} if begun else {PREPARED}
+    if strange := sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path.name not in ours):
+        raise RunError(f"{out}: holds {strange[0]!r}, which is no part of a run; choose a new or empty folder for --out")
+
+
+def _prepare(pipeline: Pipeline, raw: Path, folder: Path, max_reject_share: float, task: Task) -> Source:
+    """Raw data through the pipeline, as `python -m trmfin.prepare` does it, into the run folder."""
+    now = datetime.now(UTC)
+    intake = take_in(pipeline, read_raws(pipeline, raw), now)
+    if intake.too_many(max_reject_share):
+        write_rejects(intake.rejects, folder)
+        check_share(intake, max_reject_share, f"every rejected row is in {folder / 'rejects.parquet'}")
+    assemble(pipeline, intake, now).write(folder)
+    return open_source(folder, task)
+
+
+def _begin(out: Path, job: dict[str, Any]) -> list[Shard]:
+    """Make the folder this job's, or find it to be. Returns the shards that are already there."""
+    if (out / JOB).exists():
+        _refuse_another(out, read_json(out / JOB, RunError), job)
+        return finished_shards(out)
+    write_json(job, out / JOB)
+    return []
+
+
+def _refuse_another(out: Path, found: dict[str, Any], job: dict[str, Any]) -> None:
+    if lines := differences(found, job):
+        raise RunError(f"{out}: holds another run: {'; '.join(lines)}; ask for the same again or choose another --out")
+
+
+def _score_shards(bundle: Bundle, source: Source, out: Path, job: dict[str, Any], done: set[int], rows: int, tell: Tell) -> list[Shard]:
+    settings, shards = job["settings"], []
+    tell(Progress(rows=rows, total=source.rows))
+    for number, block in source.blocks(settings["shard_rows"], skip=done):
+        sequences = build(block, bundle.task).aligned(bundle.fitted)
+        before = rows
+        scores = score_rows(
+            bundle,
+            sequences,
+            np.arange(len(sequences)),
+            steps=settings["steps"],
+            batch_size=settings["batch_size"],
+            threads=settings["threads"],
+            tell=lambda n, before=before: tell(Progress(rows=before + n, total=source.rows)),  # type: ignore[misc]
+        )
+        files = {}
+        for folder, table in frames(scores, bundle.task, bundle.policy).items():
+            path = out / folder / part_name(number)
+            make_folder(path.parent)
+            write_parquet(table, path)
+            files[path.relative_to(out).as_posix()] = sha256_of(path, RunError)
+        shard = Shard(number=number, rows=len(scores), files=files, bands=band_counts(scores.score, bundle.policy), effort=scores.effort)
+        add_progress(out, shard)
+        shards.append(shard)
+        rows += len(scores)
+    return shards
+
+
+def _finish(out: Path, job: dict[str, Any], shards: list[Shard], policy: Policy, started: datetime, kept: int) -> Summary:
+    finished = datetime.now(UTC)
+    effort = sum((shard.effort for shard in shards), Effort())
+    counts = tuple(sum(shard.bands[i] for shard in shards) for i in range(len(policy.bands)))
+    rows = sum(shard.rows for shard in shards)
+    manifest = job | {
+        "files": {name: sha for shard in shards for name, sha in shard.files.items()},
+        "counts": {"rows": rows, "shards": len(shards), "bands": dict(zip((name for name, _ in policy.bands), counts, strict=True))},
+        "effort": vars(effort),
+        "times": {"started": started.isoformat(), "finished": finished.isoformat(), "rows_kept_from_before": kept},
+    }
+    write_json(sealed(manifest), out / MANIFEST)
+    _tidy(out)
+    return Summary(
+        rows=rows,
+        rows_now=rows - kept,
+        seconds=(finished - started).total_seconds(),
+        effort=effort,
+        bands=band_table(counts, rows, policy),
+    )
+
+
+def _already_finished(out: Path, job: dict[str, Any], policy: Policy) -> Summary:
+    """A resume of a run that is finished checks it and does nothing."""
+    manifest = read_manifest(out)
+    _refuse_another(out, {key: manifest.get(key) for key in job}, job)
+    verify_run(out)
+    _tidy(out)
+    rows, counts = manifest["counts"]["rows"], tuple(manifest["counts"]["bands"][name] for name, _ in policy.bands)
+    return Summary(rows=rows, rows_now=0, seconds=0.0, effort=Effort(**manifest["effort"]), bands=band_table(counts, rows, policy))
+
+
+def _tidy(out: Path) -> None:
+    for name in (JOB, PROGRESS):
+        (out / name).unlink(missing_ok=True)
