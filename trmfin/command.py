@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import typer
@@ -32,8 +32,24 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 def application(function: Callable[..., None]) -> typer.Typer:
     """A Typer app with this one command."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = _app()
     app.command(no_args_is_help=True)(guarded(function))
+    return app
+
+
+def applications(functions: Mapping[str, Callable[..., None]]) -> typer.Typer:
+    """A Typer app with a command of each name."""
+    app = _app()
+
+    def describe() -> None:
+        """Payment and transaction histories in, calibrated and explained risk scores out.
+
+        `COMMAND --help` shows a command's arguments and an example.
+        """
+
+    app.callback(no_args_is_help=True)(describe)
+    for name, function in functions.items():
+        app.command(name, no_args_is_help=True)(guarded(function))
     return app
 
 
@@ -45,3 +61,7 @@ def run(function: Callable[..., None]) -> NoReturn:
 
 def _say(message: str) -> None:
     typer.echo("error: " + "".join(letter if letter.isprintable() else "?" for letter in message), err=True)
+
+
+def _app() -> typer.Typer:
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

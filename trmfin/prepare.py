@@ -19,9 +19,12 @@ LISTED = 5  # rules in the summary
 
 
 def main(
-    pipeline: Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")
+    ],
     raw: Annotated[
-        Path, typer.Argument(help="A raw file (.csv, .parquet), or a folder with one file a table, told apart by their columns.")
+        Path,
+        typer.Argument(metavar="RAW", help="A raw file (.csv, .parquet), or a folder with one file a table, told apart by their columns."),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write: events, samples, rejects and manifest.json.")],
     max_reject_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Stop where more of the rows than this are rejected.")] = 0.10,

@@ -44,6 +44,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 TABLES = ("events", "samples", "links", "truth", "rejects")
 OPTIONAL = ("links", "truth")
+NEEDED = {f"{name}.parquet" for name in TABLES if name not in OPTIONAL}
 FILES = frozenset({MANIFEST, *(f"{name}.parquet" for name in TABLES)})  # all that a prepared folder may hold
 COMMONEST = 3  # rules that a message names
 
@@ -268,10 +269,13 @@ def verified(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: format {found} is newer than {FORMAT}, the newest this version reads; update trmfin")
     if not is_sealed(manifest) or path.read_bytes() != json_bytes(manifest):
         raise DataError(f"{path}: was altered after it was written; run python -m trmfin.prepare again")
-    for name in sorted(FILES - {MANIFEST} - set(manifest["files"])):
+    listed = manifest.get("files")
+    if not isinstance(listed, dict) or not NEEDED <= set(listed) <= FILES - {MANIFEST}:
+        raise DataError(f"{path}: does not list the files {', '.join(sorted(NEEDED))}; it is no manifest of prepared data")
+    for name in sorted(FILES - {MANIFEST} - set(listed)):
         if (folder / name).exists():
             raise DataError(f"{folder / name}: is not in {MANIFEST}; it was put there by hand, run python -m trmfin.prepare again")
-    for name, digest in manifest["files"].items():
+    for name, digest in listed.items():
         if sha256_of(folder / name) != digest:
             raise DataError(
                 f"{folder / name}: is not what {MANIFEST} says (sha256 differs), it was altered; run python -m trmfin.prepare again"
