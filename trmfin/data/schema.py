@@ -150,8 +150,10 @@ def _schema_breaches(typed: pl.DataFrame, schema: type[dy.Schema], raw: pl.DataF
         raise ConfigError(f"schema {schema.__name__!r}: its rules cannot be evaluated ({problem}); correct the pipeline") from problem
     breaches = []
     for rule in [name for name in failures.columns if name not in typed.columns and name != POSITION]:
-        rows = failures.filter(pl.col(rule) == "invalid")[POSITION]
+        rows = failures[POSITION].filter(failures[rule] == "invalid")
         column, _, kind = rule.rpartition("|")
+        if not rows.len():
+            continue
         if rule == "primary_key":
             keys = typed.select(schema.primary_key())[rows]
             rows = rows.filter(~keys.select(pl.any_horizontal(pl.all().is_null())).to_series())
@@ -163,7 +165,7 @@ def _schema_breaches(typed: pl.DataFrame, schema: type[dy.Schema], raw: pl.DataF
             breaches.append(Breach(rule=rule, rows=rows, found=shown(raw[names[column]][rows]), expected=_limit(schema, column, kind)))
         else:
             breaches.append(Breach(rule=rule, rows=rows))
-    return breaches
+    return [breach for breach in breaches if breach.rows.len()]
 
 
 def _with_position(body: dict[str, Any]) -> None:
