@@ -1,0 +1,254 @@
+"""Bad raw and prepared data: one clear line and exit 1, or rejects with their reasons; never a traceback."""
+
+import io
+import os
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tests.data import tiny
+from trmfin import prepare
+from trmfin.command import application
+from trmfin.data.files import read_json, read_parquet
+from trmfin.data.prepared import Prepared
+from trmfin.errors import DataError
+
+HEADER, A1, A2, B1 = tiny.CSV.decode().splitlines()
+FLIPS = 100  # per kind of input
+
+
+def run(raw: Path, out: Path, *options: str, pipeline: str = str(tiny.__file__)) -> Result:
+    """The prepare command; whatever it does, it ends in exit 0, or in exit 1 and exactly one line."""
+    result = CliRunner().invoke(application(prepare.main), [pipeline, str(raw), "--out", str(out), *options])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code in (0, 1)
+    if result.exit_code:
+        assert (result.stderr[:7], result.stderr.count("\n"), result.stdout) == ("error: ", 1, "")
+    return result
+
+
+def check_counts(out: Path) -> None:
+    """accepted + rejected = read, in the manifest and in the file of rejects."""
+    manifest = read_json(out / "manifest.json", DataError)
+    for item in manifest["inputs"]:
+        assert item["accepted"] + item["rejected"] == item["rows_read"]
+    assert (
+        read_parquet(out / "rejects.parquet").height
+        == manifest["counts"]["rejects"]
+        == sum(item["rejected"] for item in manifest["inputs"])
+    )
+
+
+def text(*lines: str) -> bytes:
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def workbook() -> bytes:
+    sheet = io.BytesIO()
+    with zipfile.ZipFile(sheet, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    return sheet.getvalue()
+
+
+def parquet(**columns: Any) -> bytes:
+    file = io.BytesIO()
+    pl.DataFrame(
+        {"client": ["A", "B"], "month": ["2024-01"] * 2, "status": [0, 1], "paid": [1.0, 2.0]} | columns, strict=False
+    ).write_parquet(file)
+    return file.getvalue()
+
+
+REFUSED: dict[str, tuple[str, bytes, str]] = {
+    "empty file": ("x.csv", b"", "is empty, expected a header and rows"),
+    "blank lines only": ("x.csv", b"\n \n\n", "has only blank lines"),
+    "header only": ("x.csv", text(HEADER), "has a header and no rows"),
+    "no header": ("x.csv", text(A1, A2, B1), "fits no table of the pipeline"),
+    "missing column": ("x.csv", text("client,month,status", "A,2024-01,0"), "misses 'paid'"),
+    "renamed column": ("x.csv", text(HEADER.replace("status", "stattus"), A1), "found 'stattus', expected 'status'"),
+    "doubled column": ("x.csv", text(HEADER + ",paid", A1 + ",1"), "the header names 'paid' 2 times"),
+    "column given twice": ("x.csv", text(HEADER + ",Customer", A1 + ",B"), "'client' and 'Customer' both mean 'client'"),
+    "misspelt optional column": ("x.csv", text(HEADER + ",rates", A1 + ",1"), "where the optional column 'rate' is missing"),
+    "NUL bytes": ("x.csv", text(HEADER, A1) + b"B\x00,2024-01,0,1\n", "line 3 holds a NUL byte"),
+    "random bytes": ("x.csv", random.Random(0).randbytes(500), "x.csv: "),
+    "UTF-16": ("x.csv", (HEADER + "\n" + A1).encode("utf-16"), "is encoded in UTF-16, expected UTF-8"),
+    "mixed encodings": ("x.csv", text(HEADER, "é,2024-01,0,1") + b"\xe9,2024-01,0,1\n", "line 3 holds byte 0xE9"),
+    "neither UTF-8 nor latin-1": ("x.csv", text(HEADER) + b"\x81,2024-01,0,1\n", "line 2 holds byte 0x81"),
+    "quote never closed": ("x.csv", text(HEADER, A1, '"A,2024-02,1,0', B1), "a quote opened in line 3 is never closed"),
+    "workbook called csv": ("x.csv", workbook(), "is a zip archive or an Excel workbook"),
+    "workbook": ("x.xlsx", workbook(), "ends in '.xlsx', expected .csv"),
+    "Parquet called csv": ("x.csv", parquet(), "is Parquet, not delimited text"),
+    "CSV called Parquet": ("x.parquet", tiny.CSV, "is not whole Parquet"),
+    "truncated Parquet": ("x.parquet", parquet()[:-50], "is not whole Parquet"),
+    "empty Parquet": ("x.parquet", b"", "is empty"),
+    "Parquet without rows": ("x.parquet", parquet(client=[], month=[], status=[], paid=[]), "no rows"),
+    "Parquet of other columns": ("x.parquet", parquet().replace(b"client", b"tneilc"), "x.parquet: "),
+    "every row ragged": ("x.csv", text(HEADER, A1 + ",", B1 + ","), "so none is left; most often by ragged (2 rows, first in line 2)"),
+    "every key doubled": ("x.csv", text(HEADER, A1, A1), "so none is left; most often by primary_key"),
+    "decimal commas": (
+        "x.csv",
+        text("client;month;status;paid", "A;2024-01;0;10,50"),
+        "most often by paid|dtype (1 rows, first in line 2)",
+    ),
+    "too many rejects": ("x.csv", text(HEADER, A1, "B,2024-01,77,1"), "1 of 2 rows (50.00%) are rejected, more than the 10.00% allowed"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_raw_file_ends_in_one_clear_line(case: str, tmp_path: Path) -> None:
+    name, data, message = REFUSED[case]
+    (tmp_path / name).write_bytes(data)
+    result = run(tmp_path / name, tmp_path / "out")
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+REJECTED: dict[str, tuple[str, str]] = {
+    "text for a number": ("C,2024-01,zero,1", "status|dtype: found 'zero', expected an integer"),
+    "a fraction for an integer": ("C,2024-01,0.5,1", "status|dtype: found '0.5', expected an integer"),
+    "absent value": ("C,2024-01,,1", "status|nullability"),
+    "absent key": (",2024-01,0,1", "client|nullability"),
+    "only separators": (",,,", "client|nullability"),
+    "NaN for money": ("C,2024-01,0,NaN", "paid|dtype: found 'NaN', expected a number with at most 2 decimals"),
+    "infinity for money": ("C,2024-01,0,-inf", "paid|dtype: found '-inf', expected a number with at most 2 decimals"),
+    "a tenth of a cent": ("C,2024-01,0,1.001", "paid|dtype: found '1.001', expected a number with at most 2 decimals"),
+    "more money than there is": (
+        "C,2024-01,0," + "9" * 50,
+        "paid|dtype: found '" + "9" * 40 + "…', expected a number with at most 2 decimals",
+    ),
+    "negative payment": ("C,2024-01,0,-1", "paid|min: found '-1', expected at least 0"),
+    "status above range": ("C,2024-01,10,1", "status|max: found '10', expected at most 9"),
+    "status below range": ("C,2024-01,-3,1", "status|min: found '-3', expected at least -2"),
+    "integer beyond 64 bits": ("C,2024-01," + "9" * 30 + ",1", "status|dtype: found '" + "9" * 30 + "', expected an integer"),
+    "month 13": ("C,2024-13,0,1", "month|dtype: found '2024-13', expected a date like 2024-01-31"),
+    "date of another country": ("C,31.01.2024,0,1", "month|dtype: found '31.01.2024', expected a date like 2024-01-31"),
+    "month in the future": ("C,2999-01,0,1", "month|future: found '2999-01', expected at most "),
+    "formula in the id": ("=HYPERLINK(0),2024-01,0,1", "client|formula: found '=HYPERLINK(0)', expected text or a number"),
+    "command in the id": ("@cmd,2024-01,0,1", "client|formula: found '@cmd', expected text or a number"),
+    "10,000 characters": ("C" * 10_000 + ",2024-01,0,1", "client|max_length: found '" + "C" * 40 + "…'"),
+    "too few fields": ("C,2024-01,0", "ragged: found 3 fields, expected 4"),
+    "too many fields": ("C,2024-01,0,1,2", "ragged: found 5 fields, expected 4"),
+    "doubled key": ("A,2024-01,5,5", "primary_key: found client 'A', month '2024-01' more than once"),
+}
+
+
+@pytest.mark.parametrize("case", REJECTED)
+def test_a_bad_row_is_kept_with_its_line_and_reason(case: str, tmp_path: Path) -> None:
+    row, reason = REJECTED[case]
+    (tmp_path / "x.csv").write_bytes(text(HEADER, A1, "", row, B1))
+    assert run(tmp_path / "x.csv", tmp_path / "out", "--max-reject-share", "0.9").exit_code == 0
+    found = {line: rules for line, rules in read_parquet(tmp_path / "out" / "rejects.parquet").select("line", "rules").rows()}
+    assert any(rule.startswith(reason) for rule in found[4])
+    assert set(found) == ({2, 4} if case == "doubled key" else {4})
+    check_counts(tmp_path / "out")
+
+
+PATHS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing file": (lambda folder: folder / "none.csv", "no such file"),
+    "folder for a file": (lambda folder: _folder(folder / "x.csv"), "holds no file ending in .csv"),
+    "empty folder": (lambda folder: _folder(folder / "raw"), "holds no file ending in .csv"),
+    "a pipe": (lambda folder: _pipe(folder / "x.csv"), "is not a file"),
+    "two files of one table": (
+        lambda folder: _folder(folder / "raw", "a.csv", "b.csv"),
+        "a.csv and b.csv both hold the table 'statements'",
+    ),
+}
+
+
+def _folder(path: Path, *names: str) -> Path:
+    path.mkdir()
+    for name in names:
+        (path / name).write_bytes(tiny.CSV)
+    return path
+
+
+def _pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize("case", PATHS)
+def test_what_is_no_raw_file_ends_in_one_clear_line(case: str, tmp_path: Path) -> None:
+    make, message = PATHS[case]
+    result = run(make(tmp_path), tmp_path / "out")
+    assert (result.exit_code, message in result.stderr) == (1, True)
+
+
+def test_an_output_that_cannot_be_written_ends_in_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.csv").write_bytes(tiny.CSV)
+    below_a_file = run(tmp_path / "x.csv", tmp_path / "x.csv" / "out")
+    assert (below_a_file.exit_code, "cannot be made" in below_a_file.stderr) == (1, True)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    disk_full = run(tmp_path / "x.csv", tmp_path / "out")
+    assert (disk_full.exit_code, "cannot be written (No space left on device)" in disk_full.stderr) == (1, True)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("", "has no SCHEMAS"),
+        ("SCHEMAS = {", "is not valid Python"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+        (
+            Path(tiny.__file__).read_text().replace('rows = tables["statements"]', 'rows = tables["other"]'),
+            "table 'other', which the pipeline needs",
+        ),
+        (
+            Path(tiny.__file__).read_text().replace('"client",\n        "status"', '"client",\n        "nix"'),
+            "stopped with ColumnNotFoundError",
+        ),
+    ],
+    ids=["empty", "syntax", "import", "other table", "other column"],
+)
+def test_a_broken_pipeline_ends_in_one_clear_line(code: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(tiny.CSV)
+    (tmp_path / "mine.py").write_text(code)
+    result = run(tmp_path / "x.csv", tmp_path / "out", pipeline=str(tmp_path / "mine.py"))
+    assert (result.exit_code, message in result.stderr) == (1, True)
+
+
+def flipped(data: bytes, rng: random.Random) -> bytes:
+    position = rng.randrange(len(data))
+    return data[:position] + bytes([data[position] ^ 1 << rng.randrange(8)]) + data[position + 1 :]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
+def test_a_flipped_bit_in_a_raw_file_is_never_a_traceback(name: str, tmp_path: Path) -> None:
+    data = tiny.CSV if name == "x.csv" else parquet()
+    rng = random.Random(7)
+    ends = []
+    for number in range(FLIPS):
+        (tmp_path / name).write_bytes(flipped(data, rng))
+        out = tmp_path / str(number)
+        ends.append(run(tmp_path / name, out, "--max-reject-share", "0.9").exit_code)
+        if not ends[-1]:
+            check_counts(out)
+    assert set(ends) == {0, 1}
+
+
+def test_a_flipped_bit_in_prepared_data_is_always_found_and_named(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(tiny.CSV + b"C,2024-01,99,1\n")
+    assert run(tmp_path / "x.csv", tmp_path / "out", "--max-reject-share", "0.9").exit_code == 0
+    rng = random.Random(8)
+    files = sorted((tmp_path / "out").iterdir())
+    for number in range(FLIPS):
+        path = files[number % len(files)]
+        whole = path.read_bytes()
+        path.write_bytes(flipped(whole, rng))
+        with pytest.raises(DataError, match=path.name) as caught:
+            Prepared.read(tmp_path / "out")
+        assert "\n" not in str(caught.value)
+        path.write_bytes(whole)
+    assert Prepared.read(tmp_path / "out").samples.height == 3
