@@ -30,15 +30,16 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("width", "blocks", "head_width", "inner_multiple", "latent_steps", "answer_steps", "supervision_steps", "bins", "members"):
-            if (value := getattr(self, name)) < 1:
-                raise ConfigError(f"model config: {name} is {value}; it must be at least 1")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"model config: {name} is {value!r}; it must be a whole number of at least 1")
         if self.core not in ("trm", "gru"):
             raise ConfigError(f"model config: core is {self.core!r}; expected 'trm' or 'gru'")
         if self.core == "gru" and self.supervision_steps != 1:
             raise ConfigError(f"model config: a gru has no recursion, so supervision_steps must be 1; found {self.supervision_steps}")
         if self.mixer not in ("attention", "mlp"):
             raise ConfigError(f"model config: mixer is {self.mixer!r}; expected 'attention' or 'mlp'")
-        if self.mixer == "attention" and (self.width % self.head_width or self.head_width % 2):
+        if self.core == "trm" and self.mixer == "attention" and (self.width % self.head_width or self.head_width % 2):
             raise ConfigError(
                 f"model config: width {self.width} and head_width {self.head_width}; "
                 "attention needs width to be a multiple of head_width, and head_width even"

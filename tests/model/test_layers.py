@@ -1,0 +1,73 @@
+"""The parts of one block."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.model import by_hand
+from trmfin.model.config import ModelConfig, swiglu_width
+from trmfin.model.layers import Attention, Setting, SwiGLU, linear, rms_norm, rotary_angles, rotate, truncated_normal
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.mark.parametrize(("width", "multiple", "inner"), [(512, 256, 1536), (64, 32, 192), (32, 32, 96), (97, 256, 512), (8, 1, 21)])
+def test_inner_width_of_swiglu_is_two_thirds_of_four_widths_rounded_up(width: int, multiple: int, inner: int) -> None:
+    assert swiglu_width(width, multiple) == inner
+
+
+def test_swiglu_gates_by_silu() -> None:
+    layer, h = SwiGLU(6, 10), torch.randn(2, 3, 6)
+    gate, up = h @ layer.gate_up.weight[:10].T, h @ layer.gate_up.weight[10:].T
+    torch.testing.assert_close(layer(h), (F.silu(gate) * up) @ layer.down.weight.T)
+
+
+def test_rms_norm_has_no_gain_and_leaves_a_mean_square_of_one() -> None:
+    normed = rms_norm(torch.randn(4, 3, 64) * 7 + 2)
+    torch.testing.assert_close(normed.square().mean(-1), torch.ones(4, 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(rms_norm(torch.zeros(2, 8)), torch.zeros(2, 8))
+
+
+def test_linear_maps_have_no_bias_and_a_truncated_lecun_normal_start() -> None:
+    layer = linear(400, 300)
+    assert layer.bias is None and layer.weight.shape == (300, 400)
+    assert layer.weight.std().item() == pytest.approx(400**-0.5, rel=0.02)
+    assert layer.weight.abs().max() <= 2 / 0.8796 * 400**-0.5 + 1e-6
+
+
+def test_a_truncated_normal_has_the_asked_spread_and_no_tails() -> None:
+    drawn = truncated_normal(100_000, std=0.5)
+    assert drawn.std().item() == pytest.approx(0.5, rel=0.01) and drawn.abs().max().item() <= 0.5 * 2 / 0.8796 + 1e-6
+
+
+def test_attention_scores_depend_on_relative_position_alone() -> None:
+    cos, sin = rotary_angles(12, 8)
+    q, k = torch.randn(8), torch.randn(8)
+    score = rotate(q.expand(12, 8), cos, sin) @ rotate(k.expand(12, 8), cos, sin).T  # (query's place, key's place)
+    for distance in range(-11, 12):
+        along = score.diagonal(distance)
+        torch.testing.assert_close(along, along[0].expand_as(along), atol=1e-4, rtol=0)
+    assert score[0].unique().numel() > 6
+
+
+def test_rotary_turns_pairs_of_channels_and_keeps_length() -> None:
+    cos, sin = rotary_angles(7, 6)
+    h = torch.randn(7, 6)
+    torch.testing.assert_close(rotate(h, cos, sin), by_hand.turned(h))
+    torch.testing.assert_close(rotate(h, cos, sin).norm(dim=1), h.norm(dim=1))
+    assert torch.equal(rotate(h, cos, sin)[0], h[0])
+
+
+def test_attention_with_a_bias_per_head_equals_the_hand_computed_one() -> None:
+    layer = Attention(ModelConfig(width=8, head_width=4))
+    h, bias = torch.randn(1, 5, 8), torch.randn(1, 2, 5, 5)
+    cos, sin = rotary_angles(5, 4)
+    found = layer(h, Setting(cos=cos, sin=sin, bias=bias))[0]
+    weights = {f"mixer.{name}": value for name, value in layer.named_parameters()}
+    expected = by_hand.norm(h[0] + by_hand.attention(h[0], weights, "mixer", 2, torch.zeros(5, dtype=torch.bool), bias[0]))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
