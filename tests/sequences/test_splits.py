@@ -1,0 +1,123 @@
+"""Splits: nothing that training sees was known after testing began."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.model_selection import StratifiedKFold
+
+from tests.worlds import grid, monthly_panel
+from trmfin.errors import DataError
+from trmfin.sequences.protocol import Protocol
+from trmfin.sequences.sequences import build
+from trmfin.sequences.splits import protocol_splits, stratified_folds, walk_forward
+from trmfin.sequences.transforms import DAY, NEVER
+
+ONE_TIME = np.zeros(200, np.int64)
+
+
+def days(*values: float) -> np.ndarray:
+    return (np.array(values) * DAY).astype(np.int64)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_stratified_folds_are_scikit_learns(classes: int) -> None:
+    y = np.random.default_rng(0).integers(0, classes, 200).astype(np.float32)
+    theirs = StratifiedKFold(5, shuffle=True, random_state=42).split(y, y)
+    ours = stratified_folds(y, 5, 42, as_of=ONE_TIME)
+    for split, (train, test) in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(split.train, train)
+        np.testing.assert_array_equal(split.test, test)
+
+
+def test_rows_without_a_label_are_in_no_fold() -> None:
+    y = np.array([0, 1, np.nan, 0, 1], np.float32)
+    folds = stratified_folds(y, 2, 0, as_of=np.zeros(5, np.int64))
+    assert sorted(np.concatenate([s.test for s in folds]).tolist()) == [0, 1, 3, 4]
+    assert all(2 not in s.train for s in folds)
+
+
+def test_a_random_split_of_several_times_is_refused_unless_asked_for() -> None:
+    y, as_of = np.array([0, 1, 0, 1], np.float32), np.array([1, 1, 2, 2], np.int64)
+    with pytest.raises(DataError, match="2 different as_of.*walk_forward"):
+        stratified_folds(y, 2, 0, as_of=as_of)
+    assert len(stratified_folds(y, 2, 0, as_of=as_of, across_time=True)) == 2
+
+
+@pytest.mark.parametrize("y", [[0, 0, 0, 1], [np.nan, np.nan, np.nan, np.nan]])
+def test_too_few_rows_of_a_class_are_refused(y: list[float]) -> None:
+    with pytest.raises(DataError, match="as many rows of each class"):
+        stratified_folds(np.array(y, np.float32), 2, 0, as_of=np.zeros(4, np.int64))
+
+
+def test_walk_forward_trains_before_and_tests_after() -> None:
+    as_of = days(0, 1, 2, 3, 4, 5)
+    first, second = walk_forward(as_of, as_of, starts=days(2, 4), test_span=2 * DAY)
+    assert (first.train.tolist(), first.test.tolist()) == ([0, 1], [2, 3])
+    assert (second.train.tolist(), second.test.tolist()) == ([0, 1, 2, 3], [4, 5])
+
+
+def test_a_label_that_became_known_only_in_the_test_window_is_purged() -> None:
+    as_of, known_at = days(0, 1, 2, 3), days(9, 2.5, 3, 9)
+    (split,) = walk_forward(as_of, known_at, starts=days(3), test_span=DAY)
+    assert (split.train.tolist(), split.test.tolist()) == ([1], [3])
+
+
+@pytest.mark.parametrize(
+    ("room", "train"),
+    [
+        ({}, [0, 1, 2, 3, 4, 5, 6]),  # the label of 7 is known at 8, not before
+        ({"train_span": 3 * DAY}, [5, 6]),
+        ({"delay": 3 * DAY}, [0, 1, 2, 3, 4]),
+        ({"purge": 2 * DAY}, [0, 1, 2, 3, 4]),
+        ({"embargo": 4 * DAY}, [0, 1, 2, 3]),
+    ],
+)
+def test_span_delay_purge_and_embargo_shorten_training(room: dict[str, int], train: list[int]) -> None:
+    as_of = days(*range(10))
+    (split,) = walk_forward(as_of, as_of + DAY, starts=days(8), test_span=2 * DAY, **room)
+    assert (split.train.tolist(), split.test.tolist()) == (train, [8, 9])
+
+
+def test_rows_whose_target_is_never_known_are_left_out() -> None:
+    known_at = np.array([0, NEVER, 0, NEVER, 0], np.int64)
+    (split,) = walk_forward(days(0, 1, 2, 3, 4), known_at, starts=days(3), test_span=9 * DAY)
+    assert (split.train.tolist(), split.test.tolist()) == ([0, 2], [4])
+
+
+def test_groups_that_are_tested_can_be_kept_out_of_training() -> None:
+    as_of, group = days(0, 1, 2, 3), np.array([0, 1, 0, 2], np.int32)
+    (split,) = walk_forward(as_of, as_of, group, starts=days(2), test_span=9 * DAY)
+    assert (split.train.tolist(), split.test.tolist()) == ([1], [2, 3])
+
+
+def test_a_window_without_training_or_test_rows_is_named() -> None:
+    with pytest.raises(DataError, match="1970-01-10.*0 test rows"):
+        walk_forward(days(0), days(0), starts=days(9), test_span=DAY)
+
+
+def test_a_protocol_of_days_becomes_rows() -> None:
+    sequences = build(*monthly_panel())
+    protocol = Protocol(kind="walk_forward", test_start="2024-05-01", test_days=31, train_days=62, folds=2)
+    first, second = protocol_splits(sequences, protocol)
+    ids = [sequences.sample_ids[rows].tolist() for rows in (first.train, first.test, second.test)]
+    assert ids[0] == ["c1@2", "c2@2", "c3@2", "c4@2"]  # as_of from March on; the label of month 3, known on 1 May, is purged
+    assert ids[1] == [f"c{c}@4" for c in range(1, 5)] and ids[2] == [f"c{c}@5" for c in range(1, 4)]
+
+
+def test_a_protocol_of_new_groups_trains_on_no_client_that_it_tests() -> None:
+    protocol = Protocol(kind="walk_forward", test_start="2024-05-01", test_days=1, folds=1, new_groups=True)
+    with pytest.raises(DataError, match="0 training and 4 test rows"):
+        protocol_splits(build(*monthly_panel()), protocol)
+
+
+def test_a_stratified_protocol_needs_one_answer_a_sample() -> None:
+    with pytest.raises(DataError, match="target 'digit' has shape"):
+        protocol_splits(build(*grid()), Protocol(kind="stratified", folds=2))
+
+
+def test_a_stratified_protocol_splits_by_the_primary_target() -> None:
+    data, task = monthly_panel()
+    last = replace(data, samples=data.samples.filter(data.samples["sample_id"].str.ends_with("@4")))
+    with pytest.raises(DataError, match="3 of class 0, 1 of class 1"):
+        protocol_splits(build(last, task), Protocol(kind="stratified", folds=2))

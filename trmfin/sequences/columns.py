@@ -1,0 +1,212 @@
+"""Columns: what the task reads of a table, each kept once in a contiguous array, encoded before any sample is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trmfin.errors import DataError, TaskError
+from trmfin.sequences import transforms
+from trmfin.sequences.task import Field, Task
+from trmfin.sequences.transforms import ABSENT, LARGEST_MONEY, LARGEST_NUMBER, NEVER, TRANSFORMS, Exact, Kind
+
+Side = Literal["event", "sample"]
+Int = NDArray[np.int64]
+UNKNOWN = 1  # the code of a category that training did not see; 0 = absent
+FIRST_CODE = 2  # the codes from here on are the field's values in order
+TABLES: Mapping[Side, str] = {"event": "events", "sample": "samples"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Columns:
+    """What the task reads of E rows: of all events, or of the samples themselves.
+
+    Arrays of E + 1 rows end with the absent row, to which padding points. Times are int64 microseconds since 1970 UTC.
+    """
+
+    id_column: pl.Series  # (E,) event_id or sample_id
+    known_at: Int  # (E,) when the row could be known; for samples as_of
+    numbers: NDArray[np.float32]  # (E + 1, F) NaN = absent, also where a field is relative or of the other side
+    codes: NDArray[np.int32]  # (E + 1, C) 0 = absent, 1 = unknown, 2, 3, … = `Sequences.categories`
+    operands: Mapping[str, Exact]  # column that relative fields compare → (E + 1,) money, times, text as int64, plain numbers as float64
+    late: Mapping[str, Int]  # late column → (E + 1,) when its value became known; NEVER = not
+
+    def __len__(self) -> int:
+        return len(self.id_column)
+
+    @cached_property
+    def ids(self) -> NDArray[np.object_]:
+        """(E,) strings."""
+        return self.id_column.to_numpy()
+
+
+class Reader:
+    """Reads columns of one prepared table as the exact arrays that transforms take, each with the absent row at the end."""
+
+    def __init__(self, frame: pl.DataFrame, side: Side, task: Task, texts: pl.Series) -> None:
+        """texts: every value of the text columns that any field compares, so that equal values have equal codes in both tables."""
+        self.frame, self.table, self.task, self.texts = frame, TABLES[side], task, texts
+
+    def column(self, name: str, field: Field) -> pl.Series:
+        if name not in self.frame.columns:
+            raise TaskError(f"{self.table}: no column {name!r}, which field {field.name!r} reads; found {', '.join(self.frame.columns)}")
+        return self.frame[name]
+
+    def kind(self, name: str, field: Field) -> Kind:
+        """What a column is; the field's transform must be defined for it."""
+        column = self.column(name, field)
+        found = column_kind(column.dtype, name in self.task.money)
+        reads = TRANSFORMS[field.transform].reads
+        if found is None or found not in reads:
+            raise TaskError(
+                f"{self.table}, column {name}: {column.dtype}{' money' if name in self.task.money else ''}; "
+                f"field {field.name!r} ({field.transform}) reads {' or '.join(reads)} columns (times in UTC, money as integers)"
+            )
+        return found
+
+    def exact(self, name: str, field: Field) -> Exact:
+        """(E + 1,) int64 with ABSENT for money, times and text, float64 with NaN for plain numbers."""
+        kind, column = self.kind(name, field), self.column(name, field)
+        if kind == "number":
+            return self._checked(name, np.append(column.cast(pl.Float64).fill_null(np.nan).to_numpy(), np.nan), LARGEST_NUMBER)
+        if kind == "text":
+            column = as_codes(column, self.texts)
+        elif kind == "time":
+            column = microseconds(column)
+        values = np.append(column.cast(pl.Int64).fill_null(ABSENT).to_numpy(), ABSENT)
+        return self._checked(name, values, LARGEST_MONEY) if kind == "money" else values
+
+    def _checked(self, name: str, values: Exact, largest: float) -> Exact:
+        absent = values == ABSENT if values.dtype == np.int64 else np.isnan(values)
+        beyond = np.flatnonzero(~absent & ((values > largest) | (values < -largest)))
+        if beyond.size:
+            raise DataError(
+                f"{self.table}, column {name}: {beyond.size} of {len(self.frame)} values are infinite or beyond ±{largest:.3g} "
+                f"(first: row {beyond[0]}, {values[beyond[0]]}); reject such rows in prepare"
+            )
+        return values
+
+
+def column_kind(dtype: pl.DataType, money: bool) -> Kind | None:
+    """Money is an integer column the task names; None where no transform can read the type."""
+    if money:
+        return "money" if dtype.is_integer() else None
+    if dtype.is_numeric() or dtype == pl.Boolean:
+        return "number"
+    if dtype == pl.Date or (isinstance(dtype, pl.Datetime) and dtype.time_zone == "UTC"):
+        return "time"
+    return "text" if dtype in (pl.String, pl.Categorical, pl.Enum) else None
+
+
+def microseconds(column: pl.Series) -> pl.Series:
+    """Int64 microseconds since 1970 UTC of a Date or a UTC Datetime column."""
+    return column.cast(pl.Datetime("us", "UTC") if isinstance(column.dtype, pl.Datetime) else pl.Datetime("us")).to_physical()
+
+
+def as_codes(column: pl.Series, values: Iterable[str]) -> pl.Series:
+    """Position of each text among `values`, null where it is null or not among them."""
+    return column.cast(pl.String).cast(pl.Enum(values), strict=False).to_physical()
+
+
+def relative(field: Field, column: Exact, other: Exact) -> NDArray[np.float32] | NDArray[np.int64]:
+    """A relative field's numbers, or for `same` its codes 0, FIRST_CODE, FIRST_CODE + 1. Shapes broadcast."""
+    if field.transform == "same":
+        position = transforms.same(column, other)
+        return position + (FIRST_CODE - 1) * (position > 0)
+    if field.transform == "gap_seconds":
+        earlier, later = (column, other) if field.against == "as_of" else (other, column)
+        return transforms.gap_seconds(earlier, later)
+    return transforms.ratio(column, other) if field.transform == "ratio" else transforms.difference(column, other)
+
+
+def compared_columns(task: Task, side: Side) -> dict[str, Field]:
+    """Columns of one table that relative fields read, each with a field that does."""
+    wanted: dict[str, Field] = {}
+    for field in task.fields:
+        if not field.against:
+            continue
+        form, _, other = field.against.partition(".")
+        if field.of == side:
+            wanted[field.column] = field
+        if other and side == ("sample" if form == "sample" else "event"):
+            wanted[other] = field
+    return wanted
+
+
+def compared_texts(events: pl.DataFrame, samples: pl.DataFrame, task: Task) -> pl.Series:
+    """Every text, sorted, in the columns that relative fields compare."""
+    parts: list[pl.Series] = []
+    for side, frame in (("event", events), ("sample", samples)):
+        for name in compared_columns(task, side):  # type: ignore[arg-type]
+            if name in frame.columns and column_kind(frame.schema[name], False) == "text":
+                parts.append(frame[name].cast(pl.String).rename("text"))
+    return pl.concat(parts).drop_nulls().unique().sort() if parts else pl.Series("text", [], pl.String)
+
+
+def late_columns(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, Int]:
+    """When the value of each late column became known, (E + 1,); a column is late where NAME_known_at stands beside it."""
+    return {
+        name: np.append(microseconds(frame[beside]).fill_null(NEVER).to_numpy(), NEVER)
+        for name in names
+        if (beside := f"{name}_known_at") in frame.columns
+    }
+
+
+def event_columns(events: pl.DataFrame, task: Task, texts: pl.Series) -> tuple[Columns, dict[str, tuple[str, ...]]]:
+    """The columns of all events, and the values of each category field in this data set."""
+    reader = Reader(events, "event", task, texts)
+    numbers, codes, categories = _static(reader, "event", task)
+    operands = {name: reader.exact(name, field) for name, field in compared_columns(task, "event").items()}
+    late = late_columns(events, sorted({f.column for f in task.fields if f.of == "event"} | set(operands)))
+    known_at = microseconds(events["known_at"]).to_numpy()
+    return Columns(id_column=events["event_id"], known_at=known_at, numbers=numbers, codes=codes, operands=operands, late=late), categories
+
+
+def sample_columns(samples: pl.DataFrame, task: Task, texts: pl.Series) -> tuple[Columns, dict[str, tuple[str, ...]]]:
+    """The samples' own columns for the leading token, relative fields included, and the values of each category field.
+
+    A sample's late column (NAME beside NAME_known_at) is absent unless it was known strictly before as_of.
+    """
+    names = {f.column for f in task.fields if f.of == "sample"} | set(compared_columns(task, "sample"))
+    hidden = [n for n in sorted(names) if n in samples.columns and f"{n}_known_at" in samples.columns]
+    shown = samples.with_columns(pl.when(pl.col(f"{n}_known_at") < pl.col("as_of")).then(pl.col(n)) for n in hidden)
+    reader = Reader(shown, "sample", task, texts)
+    numbers, codes, categories = _static(reader, "sample", task)
+    operands = {name: reader.exact(name, field) for name, field in compared_columns(task, "sample").items()}
+    as_of = microseconds(samples["as_of"]).to_numpy()
+    for fields, table in ((task.numbers, numbers), (task.codes, codes)):
+        for axis, field in enumerate(fields):
+            if field.of == "sample" and field.against:
+                other = np.append(as_of, ABSENT) if field.against == "as_of" else operands[field.against.partition(".")[2]]
+                table[:, axis] = relative(field, operands[field.column], other)
+    return Columns(id_column=samples["sample_id"], known_at=as_of, numbers=numbers, codes=codes, operands=operands, late={}), categories
+
+
+def _static(reader: Reader, side: Side, task: Task) -> tuple[NDArray[np.float32], NDArray[np.int32], dict[str, tuple[str, ...]]]:
+    """Fields of one side that need no other row. (E + 1, F), (E + 1, C), and the values of each of its category fields."""
+    rows = len(reader.frame) + 1
+    numbers = np.full((rows, len(task.numbers)), np.nan, np.float32)
+    codes = np.zeros((rows, len(task.codes)), np.int32)
+    categories: dict[str, tuple[str, ...]] = {}
+    for axis, field in enumerate(task.numbers):
+        if field.of == side and not field.against:
+            numbers[:, axis] = transforms.number(field.transform, reader.exact(field.column, field))
+    for axis, field in enumerate(task.codes):
+        if field.of != side:
+            continue
+        categories[field.name] = TRANSFORMS[field.transform].values
+        if field.transform == "category":
+            reader.kind(field.column, field)
+            column = reader.column(field.column, field).cast(pl.String)
+            categories[field.name] = tuple(column.drop_nulls().unique().sort().to_list())
+            codes[:-1, axis] = (as_codes(column, categories[field.name]).cast(pl.Int32) + FIRST_CODE).fill_null(0).to_numpy()
+        elif not field.against:
+            position = transforms.calendar(field.transform, reader.exact(field.column, field))
+            codes[:, axis] = np.where(position < 0, 0, position + FIRST_CODE)
+    return numbers, codes, categories

@@ -1,0 +1,121 @@
+"""Splits: which samples train and which test. With time, training ends before testing begins, labels included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trmfin.errors import DataError
+from trmfin.sequences.transforms import DAY, NEVER
+
+if TYPE_CHECKING:
+    from trmfin.sequences.protocol import Protocol
+    from trmfin.sequences.sequences import Sequences
+
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Rows of Sequences, ascending; no row is in both."""
+
+    train: Int
+    test: Int
+
+
+def stratified_folds(y: NDArray[np.float32], folds: int, seed: int, *, as_of: Int, across_time: bool = False) -> tuple[Split, ...]:
+    """Folds with equal shares of each class, the same as scikit-learn's StratifiedKFold(folds, shuffle=True, random_state=seed).
+
+    y: (N,) classes as numbers, NaN = unknown: such rows are in no fold. as_of: (N,); several times are refused, because a
+    random split of time-ordered data tells training what came later, unless across_time asks for it.
+    Raises DataError on several times, on fewer than 2 folds, and on a class with fewer rows than folds.
+    """
+    if not across_time and (times := np.unique(as_of)).size > 1:
+        raise DataError(
+            f"stratified folds: samples have {times.size} different as_of; a random split would tell training what came later: "
+            "use walk_forward, or ask for across_time explicitly"
+        )
+    rows = np.flatnonzero(~np.isnan(y))
+    classes, first, inverse, counts = np.unique(y[rows], return_index=True, return_inverse=True, return_counts=True)
+    if folds < 2 or not len(rows) or counts.min() < folds:
+        found = ", ".join(f"{count} of class {value:g}" for value, count in zip(classes, counts, strict=True))
+        raise DataError(
+            f"stratified folds: {folds} folds of {found or 'no labelled rows'}; expected at least 2 folds, and as many rows of each class"
+        )
+    label = np.argsort(np.argsort(first))[inverse]  # classes in order of appearance, as scikit-learn numbers them
+    ordered = np.sort(label)
+    random = np.random.RandomState(seed)
+    fold = np.empty(len(rows), np.int64)
+    for value in range(len(classes)):
+        sizes = [np.count_nonzero(ordered[k::folds] == value) for k in range(folds)]
+        dealt = np.repeat(np.arange(folds), sizes)
+        random.shuffle(dealt)
+        fold[label == value] = dealt
+    return tuple(Split(train=rows[fold != k], test=rows[fold == k]) for k in range(folds))
+
+
+def walk_forward(
+    as_of: Int,
+    known_at: Int,
+    group: NDArray[np.int32] | None = None,
+    *,
+    starts: Int,
+    test_span: int,
+    train_span: int | None = None,
+    purge: int = 0,
+    embargo: int = 0,
+    delay: int = 0,
+) -> tuple[Split, ...]:
+    """One split for each start t: test on as_of in [t, t + test_span), train on what was known before t. All in microseconds.
+
+    as_of, known_at: (N,) of the samples and of their targets; a target known at NEVER puts its row in neither part.
+    A row trains when the interval from its as_of to its label lies before t:
+        as_of in [t - train_span, t - embargo), and max(known_at, as_of + delay) + purge < t.
+    delay: the least time a label takes, where the file's known_at is too kind. purge: room between the last label and
+    t. embargo: room between the last as_of and t. group: where given, training rows of groups that are tested are left out.
+    Raises DataError where a split has no training or no test row.
+    """
+    labelled = known_at != NEVER
+    label_known = np.maximum(np.where(labelled, known_at, 0), as_of + delay) + purge
+    splits = []
+    for start in np.asarray(starts, np.int64):
+        test = labelled & (as_of >= start) & (as_of < start + test_span)
+        train = labelled & (as_of < start - embargo) & (label_known < start)
+        if train_span is not None:
+            train &= as_of >= start - train_span
+        if group is not None:
+            train &= ~np.isin(group, group[test])
+        if not (train.any() and test.any()):
+            raise DataError(
+                f"walk forward from {np.datetime64(int(start), 'us')}Z: {train.sum()} training and {test.sum()} test rows with known "
+                "targets; expected at least one of each (are the spans, the embargo or the delay too long?)"
+            )
+        splits.append(Split(train=np.flatnonzero(train), test=np.flatnonzero(test)))
+    return tuple(splits)
+
+
+def protocol_splits(sequences: Sequences, protocol: Protocol) -> tuple[Split, ...]:
+    """The splits a protocol asks for, by the task's primary target. Days are whole UTC days.
+
+    Raises DataError as the two kinds do, and where folds are asked for by a target that is not one number a sample.
+    """
+    primary = sequences.task.primary
+    if protocol.kind == "stratified":
+        y = sequences.targets.values[primary]
+        if y.ndim != 1:
+            raise DataError(f"stratified folds: target {primary!r} has shape {y.shape}; expected one class a sample")
+        return stratified_folds(y, protocol.folds, protocol.seed, as_of=sequences.as_of, across_time=protocol.across_time)
+    return walk_forward(
+        sequences.as_of,
+        sequences.targets.known_at[primary],
+        sequences.group if protocol.new_groups else None,
+        starts=protocol.starts,
+        test_span=protocol.test_days * DAY,
+        train_span=(protocol.train_days + protocol.delay_days) * DAY if protocol.train_days else None,
+        purge=protocol.purge_days * DAY,
+        embargo=protocol.embargo_days * DAY,
+        delay=protocol.delay_days * DAY,
+    )
