@@ -19,11 +19,15 @@ def swiglu(h: Tensor, weights: Weights, name: str) -> Tensor:
 
 
 def turned(h: Tensor) -> Tensor:
-    """Rotary code as complex numbers: channel i and i + half are one number, turned by position / 10000^(2 i / width). (L, width)"""
-    half = h.shape[-1] // 2
-    angle = torch.arange(len(h), dtype=h.dtype)[:, None] * 10_000.0 ** (-torch.arange(half, dtype=h.dtype) / half)
-    number = torch.complex(h[:, :half], h[:, half:]) * torch.polar(torch.ones_like(angle), angle)
-    return torch.cat((number.real, number.imag), 1)
+    """Rotary code: each pair of neighbouring channels, number i, is turned by position / 10000^(2 i / width). h: (L, width)"""
+    out = torch.empty_like(h)
+    for position in range(len(h)):
+        for pair in range(h.shape[1] // 2):
+            angle = torch.tensor(position / 10_000 ** (2 * pair / h.shape[1]), dtype=h.dtype)
+            first, second = h[position, 2 * pair], h[position, 2 * pair + 1]
+            out[position, 2 * pair] = first * angle.cos() - second * angle.sin()
+            out[position, 2 * pair + 1] = second * angle.cos() + first * angle.sin()
+    return out
 
 
 def attention(h: Tensor, weights: Weights, name: str, heads: int, hidden: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -51,7 +55,9 @@ def net(h: Tensor, weights: Weights, blocks: int, heads: int, hidden: Tensor) ->
     return h
 
 
-def cycle(x: Tensor, y: Tensor, z: Tensor, weights: Weights, latent_steps: int, blocks: int, heads: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def cycle(
+    x: Tensor, y: Tensor, z: Tensor, weights: Weights, latent_steps: int, blocks: int, heads: int, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
     """n updates of z, then one of y; one sample, each (L, D)."""
     for _ in range(latent_steps):
         z = net(z + (y + x), weights, blocks, heads, hidden)

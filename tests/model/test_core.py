@@ -9,7 +9,7 @@ from torch import Tensor
 
 import trmfin.model.core
 from tests.model import by_hand
-from trmfin.model.config import ModelConfig, Mixer
+from trmfin.model.config import Mixer, ModelConfig
 from trmfin.model.core import Core, State
 
 LENGTH, WIDTH = 5, 8
@@ -99,8 +99,8 @@ def test_the_starting_state_is_saved_with_the_network_and_never_trained() -> Non
 def test_the_starting_state_has_unit_spread() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        wide = Core(ModelConfig(width=4096, head_width=8, blocks=1, mixer="mlp", inner_multiple=1), 1)
-    assert wide.start_y.std().item() == pytest.approx(1, abs=0.03) and wide.start_y.abs().max() < 2.4
+        wide = Core(ModelConfig(width=512, head_width=8, blocks=1, mixer="mlp", inner_multiple=1), 1)
+    assert wide.start_y.std().item() == pytest.approx(1, abs=0.1) and wide.start_y.abs().max() < 2.4
 
 
 @pytest.mark.parametrize("mixer", ["attention", "mlp"])

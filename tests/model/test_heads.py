@@ -10,7 +10,9 @@ CLASSES = ("a", "b", "c", "d")
 
 
 def target(kind: Head) -> Target:
-    return Target(name="t", head=kind, meaning="x", classes=CLASSES if kind in ("classes", "ordinal", "tokens") else (), levels=(0.1, 0.5, 0.9))
+    return Target(
+        name="t", head=kind, meaning="x", classes=CLASSES if kind in ("classes", "ordinal", "tokens") else (), levels=(0.1, 0.5, 0.9)
+    )
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def encoded(layer: PiecewiseLinear, *values: float) -> torch.Tensor:
 
 def test_a_number_is_the_share_of_each_bin_below_it_plus_a_presence() -> None:
     layer = PiecewiseLinear(torch.tensor([[0.0, 10.0, 30.0]]), 4)
-    first, second, present, absent = layer.weight[0]
+    (first, second), present, absent = layer.bins[0], layer.present[0], layer.absent[0]
     found = encoded(layer, -5, 0, 5, 10, 20, 99, np.nan)
     expected = [present, present, first / 2 + present, first + present, first + second / 2 + present, first + second + present, absent]
     torch.testing.assert_close(found, torch.stack(expected))
@@ -37,10 +37,17 @@ def test_the_encoding_is_continuous_and_extreme_values_stay_finite() -> None:
     torch.testing.assert_close(encoded(layer, largest)[0], encoded(layer, 5.0)[0])
 
 
+def test_edges_that_nearly_touch_leave_the_encoding_finite() -> None:
+    layer = PiecewiseLinear(torch.tensor([[0.0, 1e-40, 1.0]]), 4)
+    found = encoded(layer, 0.0, 1e-40, 0.5, np.nan)
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found[0], layer.present[0])
+
+
 def test_a_bin_that_repeats_an_edge_says_nothing() -> None:
     short, padded = PiecewiseLinear(torch.tensor([[0.0, 1.0]]), 4), PiecewiseLinear(torch.tensor([[0.0, 1.0, 1.0, 1.0]]), 4)
     with torch.no_grad():
-        padded.weight[0, [0, 3, 4]] = short.weight[0]
+        padded.bins[0, :1], padded.present[:], padded.absent[:] = short.bins[0], short.present, short.absent
     torch.testing.assert_close(encoded(short, -1, 0.3, 1, 7, np.nan), encoded(padded, -1, 0.3, 1, 7, np.nan))
 
 
@@ -48,8 +55,8 @@ def test_a_field_that_a_token_does_not_have_adds_nothing() -> None:
     layer = PiecewiseLinear(torch.tensor([[0.0, 1.0], [0.0, 2.0]]), 4)
     numbers, scope = torch.tensor([[[0.5, np.nan], [np.nan, 1.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     found = layer(numbers, scope)[0]
-    torch.testing.assert_close(found[0], layer.weight[0, 0] / 2 + layer.weight[0, 1])
-    torch.testing.assert_close(found[1], layer.weight[1, 0] / 2 + layer.weight[1, 1])
+    torch.testing.assert_close(found[0], layer.bins[0, 0] / 2 + layer.present[0])
+    torch.testing.assert_close(found[1], layer.bins[1, 0] / 2 + layer.present[1])
 
 
 def test_codes_of_all_fields_are_summed_each_from_its_own_part_of_the_table() -> None:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tests.model import by_hand
 from trmfin.model.config import ModelConfig, swiglu_width
-from trmfin.model.layers import Attention, Setting, SwiGLU, linear, rms_norm, rotary_angles, rotate, truncated_normal
+from trmfin.model.layers import Attention, Setting, SwiGLU, linear, rms_norm, rotary_turns, rotate, truncated_normal
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +46,8 @@ def test_a_truncated_normal_has_the_asked_spread_and_no_tails() -> None:
 
 
 def test_attention_scores_depend_on_relative_position_alone() -> None:
-    cos, sin = rotary_angles(12, 8)
-    q, k = torch.randn(8), torch.randn(8)
-    score = rotate(q.expand(12, 8), cos, sin) @ rotate(k.expand(12, 8), cos, sin).T  # (query's place, key's place)
+    turns, q, k = rotary_turns(12, 8), torch.randn(8), torch.randn(8)
+    score = rotate(q.repeat(12, 1), turns) @ rotate(k.repeat(12, 1), turns).T  # (query's place, key's place)
     for distance in range(-11, 12):
         along = score.diagonal(distance)
         torch.testing.assert_close(along, along[0].expand_as(along), atol=1e-4, rtol=0)
@@ -56,18 +55,16 @@ def test_attention_scores_depend_on_relative_position_alone() -> None:
 
 
 def test_rotary_turns_pairs_of_channels_and_keeps_length() -> None:
-    cos, sin = rotary_angles(7, 6)
-    h = torch.randn(7, 6)
-    torch.testing.assert_close(rotate(h, cos, sin), by_hand.turned(h))
-    torch.testing.assert_close(rotate(h, cos, sin).norm(dim=1), h.norm(dim=1))
-    assert torch.equal(rotate(h, cos, sin)[0], h[0])
+    turns, h = rotary_turns(7, 6), torch.randn(7, 6)
+    torch.testing.assert_close(rotate(h, turns), by_hand.turned(h))
+    torch.testing.assert_close(rotate(h, turns).norm(dim=1), h.norm(dim=1))
+    assert torch.equal(rotate(h, turns)[0], h[0]) and rotate(h.bfloat16(), turns).dtype == torch.bfloat16
 
 
 def test_attention_with_a_bias_per_head_equals_the_hand_computed_one() -> None:
     layer = Attention(ModelConfig(width=8, head_width=4))
     h, bias = torch.randn(1, 5, 8), torch.randn(1, 2, 5, 5)
-    cos, sin = rotary_angles(5, 4)
-    found = layer(h, Setting(cos=cos, sin=sin, bias=bias))[0]
+    found = layer(h, Setting(turns=rotary_turns(5, 4), bias=bias))[0]
     weights = {f"mixer.{name}": value for name, value in layer.named_parameters()}
     expected = by_hand.norm(h[0] + by_hand.attention(h[0], weights, "mixer", 2, torch.zeros(5, dtype=torch.bool), bias[0]))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,78 @@
+"""Several networks that answer as one, and the recurrent peer."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from tests.model.test_network import TINY, answers, network, whole, world
+from tests.worlds import document_chain, monthly_panel
+from trmfin.model.core import State
+from trmfin.model.ensemble import Ensemble
+from trmfin.model.network import Network
+
+
+def ensemble(make=monthly_panel, members: int = 3) -> Ensemble:
+    sequences = world(make)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Ensemble(sequences.task, sequences.fitted, replace(TINY, members=members)).eval()
+
+
+def test_an_ensemble_answers_the_mean_of_its_members_logits_at_each_step() -> None:
+    for make, name in ((monthly_panel, "default"), (document_chain, "settles")):
+        together, batch = ensemble(make), whole(make)
+        with torch.no_grad():
+            for number, member in enumerate(together.members):
+                member.halt.weight.fill_(number)
+        alone = [answers(member, batch) for member in together.members]
+        found = answers(together, batch)
+        torch.testing.assert_close(found.logits[name], torch.stack([a.logits[name] for a in alone]).mean(0))
+        torch.testing.assert_close(found.halt, torch.stack([a.halt for a in alone]).mean(0))
+        assert not torch.equal(alone[0].logits[name], alone[1].logits[name])
+
+
+def test_states_stand_behind_the_batch_axis_so_that_samples_can_leave() -> None:
+    together, batch = ensemble(), whole(monthly_panel)
+    x, setting = together.encode(batch), together.setting(batch)
+    assert x.shape == (20, 3, 4, 8)
+    full = together.core(x, together.core.start(x), setting)
+    kept = torch.arange(20) % 2 == 0
+    fewer = together.setting(world(monthly_panel).batch(np.flatnonzero(kept.numpy())))
+    after = together.core(x[kept], State(full.y[kept], full.z[kept]), fewer)
+    torch.testing.assert_close(after.y, together.core(x, full, setting).y[kept], atol=1e-5, rtol=1e-5)
+
+
+def test_an_ensemble_counts_all_members() -> None:
+    together, one = ensemble(), network(monthly_panel)
+    assert together.parameters_count == 3 * one.parameters_count and together.flops(2) == 3 * one.flops(2)
+    state = together.state_dict()
+    assert len(state) == 3 * len(one.state_dict())
+    places = [value.untyped_storage().data_ptr() for value in state.values() if value.numel()]
+    assert len(places) == len(set(places))
+
+
+def test_one_member_is_that_network() -> None:
+    single, batch = ensemble(members=1), whole(monthly_panel)
+    torch.testing.assert_close(answers(single, batch).logits["default"], answers(single.members[0], batch).logits["default"])
+
+
+def test_a_gru_reads_the_oldest_token_first_and_answers_after_the_newest() -> None:
+    sequences, batch = world(monthly_panel), whole(monthly_panel)
+    net = Network(sequences.task, sequences.fitted, replace(TINY, core="gru", supervision_steps=1)).eval()
+    x = net.encode(batch)
+    state = net.core(x, net.core.start(x), net.setting(batch))
+    with torch.no_grad():
+        normed = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        hidden, _ = net.core.gru(normed)
+    torch.testing.assert_close(state.y[:, 0], hidden[:, -1])
+    later = x.clone()
+    later[:, -1] += 1
+    changed = net.core(later, net.core.start(x), net.setting(batch))
+    assert torch.equal(changed.y[:, 1:-1], state.y[:, 1:-1]) and not torch.equal(changed.y[:, 0], state.y[:, 0])
+
+
+def test_a_gru_has_about_the_cost_its_formula_says() -> None:
+    net = network(monthly_panel, core="gru", supervision_steps=1, width=32)
+    D, L = 32, 4
+    assert net.flops(1) == 2 * 6 * D * D * L + 2 * net.numbers.bins.numel() * L
