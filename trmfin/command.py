@@ -24,7 +24,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             _say(str(problem))
             raise typer.Exit(1) from problem
         except KeyboardInterrupt as problem:
-            _say("interrupted; nothing half-written was left under its final name, start the command again")
+            _say("interrupted; no file was left half-written, start the command again (with --resume where it has one)")
             raise typer.Exit(INTERRUPTED) from problem
 
     return command

@@ -88,6 +88,7 @@ def test_a_column_called_line_does_not_hide_the_line_number() -> None:
     ("data", "message"),
     [
         (b"a,b\n", "has a header and no rows"),
+        (b"a,b", "has a header and no rows"),
         (b"\n  \n\n", "has only blank lines"),
         (b"a,b,a\n1,2,3\n", "names 'a' 2 times"),
         (b"a,b\n1,\x00\n", "line 2 holds a NUL byte"),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from trmfin.data.files import (
@@ -150,3 +152,27 @@ def test_a_lazy_frame_is_collected() -> None:
 def test_what_is_no_table_is_refused(frame: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         raw_from_frame(frame, "given")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pl.Series("t", [[datetime(2024, 1, 1)]]), r"column t \(large_list.*is of a type that cannot be read"),
+        (pl.Series("t", [0]).cast(pl.Datetime("us", "UTC")), r"unable to parse time zone: 'Moo'"),
+        (pl.Series("t", [0]).cast(pl.Datetime("us", "UTC")), r"column t \(timestamp\[us, tz=Mée\]\) is of a type"),
+    ],
+    ids=["times in lists", "unknown zone", "odd zone"],
+)
+def test_a_column_that_nothing_can_hold_is_named(column: pl.Series, message: str, tmp_path: Path) -> None:
+    table = column.to_frame().to_arrow(compat_level=pl.CompatLevel.oldest())
+    if "zone" in message or "tz" in message:
+        table = table.cast(pa.schema([("t", pa.timestamp("us", tz="Moo" if "zone" in message else "Mée"))]))
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=message):
+        read_raw(tmp_path / "t.parquet")
+
+
+def test_times_beyond_the_calendar_are_kept_as_text(tmp_path: Path) -> None:
+    times = pl.Series("t", [0, 10**18, None]).cast(pl.Datetime("us"))
+    write_parquet(times.to_frame(), tmp_path / "t.parquet")
+    assert read_raw(tmp_path / "t.parquet").frame["t"].to_list() == ["1970-01-01", "beyond the calendar: 1000000000000000000", None]

@@ -6,12 +6,16 @@ Text is stripped first and blank text is null. No value is rounded, cut or guess
 
 from __future__ import annotations
 
+from datetime import date
+
 import polars as pl
 
 EXACT_FLOAT = 2.0**53  # every integer up to here is a float of its own
 TRUE = ("true", "yes", "1")
 FALSE = ("false", "no", "0")
 TIMES = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+EPOCH = date(1970, 1, 1)
+FIRST, LAST = date(2, 1, 1), date(9998, 12, 31)  # beyond them Python has no dates, in any time zone
 SHOWN = 40  # characters of a value that a message repeats
 
 
@@ -21,6 +25,13 @@ def stripped(raw: pl.Series) -> pl.Series:
         return raw.cast(pl.String) if raw.dtype in (pl.Categorical, pl.Enum) else raw
     text = raw.str.strip_chars()
     return text.set(text == "", None)
+
+
+def legible(column: pl.Series) -> pl.Series:
+    """A column of dates or times as text where one of them lies beyond any calendar; any other column as it is."""
+    if column.dtype not in (pl.Date, pl.Datetime) or (safe := _in_calendar(column)).null_count() == column.null_count():
+        return column
+    return _texts(safe).zip_with(safe.is_not_null() | column.is_null(), "beyond the calendar: " + column.to_physical().cast(pl.String))
 
 
 def converted(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -68,7 +79,7 @@ def shown(raw: pl.Series) -> pl.Series:
     text = stripped(raw)
     if text.dtype.is_nested() or text.dtype in (pl.Binary, pl.Object):
         return pl.Series(raw.name, [None if absent else f"a {raw.dtype}" for absent in raw.is_null()], pl.String)
-    plain = text.cast(pl.String).str.replace_all(r"\p{C}", "?")
+    plain = _texts(text).str.replace_all(r"\p{C}", "?")
     cut = plain.str.slice(0, SHOWN)
     return pl.select("'" + cut + pl.when(plain.str.len_chars() > SHOWN).then(pl.lit("…")).otherwise(pl.lit("")) + "'").to_series()
 
@@ -156,8 +167,12 @@ def _read_times(text: pl.Series) -> pl.Series:
 
 
 def _in_calendar(times: pl.Series) -> pl.Series:
-    """Years 2 to 9998 only: beyond them Python has no dates, in any time zone."""
-    return _where(times.dt.year().is_between(2, 9998), times)
+    """Dates and times within FIRST and LAST, others null; compared as integers, since polars stops on years beyond 262143."""
+    per_day = 1 if times.dtype == pl.Date else 86_400 * 10 ** {"ms": 3, "us": 6, "ns": 9}[getattr(times.dtype, "time_unit", "us")]
+    low, high = ((day - EPOCH).days * per_day for day in (FIRST, LAST))
+    if low < -(2**63):
+        return times  # nanoseconds cannot leave the calendar
+    return _where(times.to_physical().is_between(low, high), times)
 
 
 def _booleans(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -175,7 +190,7 @@ def _texts(raw: pl.Series) -> pl.Series:
     if raw.dtype == pl.Datetime:
         day = raw.dt.strftime("%Y-%m-%d")
         return day.zip_with(raw.dt.time() == pl.select(pl.time()).item(), raw.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f"))
-    return raw.cast(pl.String, strict=False)
+    return raw.dt.to_string("iso") if raw.dtype == pl.Duration else raw.cast(pl.String, strict=False)
 
 
 def _where(condition: pl.Series, values: pl.Series) -> pl.Series:

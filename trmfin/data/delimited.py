@@ -50,6 +50,8 @@ def read_delimited(data: bytes, where: str) -> Delimited:
     data, on a mix of encodings, on a header that repeats a name, on a quote that is never closed, and without rows.
     """
     text, encoding = _decoded(data, where)
+    if not text.endswith((b"\n", b"\r")):
+        text += b"\n"
     header, separator = _header(text, where)
     width = len(header)
     ragged: list[pc.InvalidRow] = []
@@ -129,8 +131,7 @@ def _header(text: bytes, where: str) -> tuple[list[str], str]:
 def _numbered(text: bytes, records: int, separator: str, where: str) -> NDArray[np.int64]:
     """Physical line at which each record starts, the header's first. (records,), from 1."""
     newlines = text.count(b"\n") + (text.count(b"\r") - text.count(b"\r\n"))
-    physical = newlines + (not text.endswith((b"\n", b"\r")))
-    if physical == records and text.count(b'"') % 2 == 0:  # no blank lines, no newline inside quotes
+    if newlines == records and text.count(b'"') % 2 == 0:  # no blank lines, no newline inside quotes
         return np.arange(1, records + 1, dtype=np.int64)
     lines = _lines(text, separator, where)
     if len(lines) != records:
@@ -168,8 +169,6 @@ def _records(text: bytes, separator: str, end: str = "") -> Iterator[tuple[int, 
 def _text(text: bytes, end: str = "") -> Iterator[str]:
     yield from io.TextIOWrapper(io.BytesIO(text), encoding="utf-8", newline="")
     if end:
-        if not text.endswith((b"\n", b"\r")):
-            yield "\n"
         yield end
 
 

@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trmfin.data.convert import legible
 from trmfin.data.delimited import REJECTS, read_delimited
 from trmfin.errors import DataError, RunError, TrmfinError
 
@@ -176,6 +177,7 @@ def _typed_table(frame: pl.DataFrame, *, name: str, sha256: str, encoding: str) 
         raise DataError(f"{name}: has {frame.width} columns and no rows, expected at least one row; was the export cut short?")
     if "line" in frame.columns:
         frame = frame.rename({"line": "line_in_file"})
+    frame = pl.DataFrame([legible(column) for column in frame])
     frame = frame.with_columns(pl.int_range(1, frame.height + 1, dtype=pl.Int64).alias("line"))
     return RawTable(
         path=name, sha256=sha256, encoding=encoding, separator="", rows_read=frame.height, frame=frame, ragged=pl.DataFrame(schema=REJECTS)
@@ -206,23 +208,30 @@ def _from_parquet(data: bytes, path: Path, error: type[TrmfinError]) -> pl.DataF
     try:
         table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
         table.validate(full=True)
+        names = list(table.column_names)
+        strange = [f"{field.name} ({field.type})" for field in table.schema if not _readable(field.type)]
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as problem:
         raise error(f"{path}: is not whole Parquet ({problem}); it was truncated or altered, make or copy it again") from problem
-    names = table.column_names
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise error(f"{path}: column {twice[0]!r} is named twice; rename one of them")
-    if strange := [f"{f.name} ({f.type})" for f in table.schema if not _readable(f.type)]:
+    if strange:
         raise error(f"{path}: column {strange[0]} is of a type that cannot be read; write it as numbers, text or times")
+    bare = pa.Table.from_arrays(table.columns, names=names)  # without metadata, which polars takes for text even where it is none
     try:
-        return pl.DataFrame(table)
+        return pl.DataFrame(bare)
     except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, TypeError) as problem:
         raise error(f"{path}: cannot be read ({problem}); write its columns as numbers, text or times") from problem
 
 
-def _readable(kind: pa.DataType) -> bool:
+def _readable(kind: pa.DataType, nested: bool = False) -> bool:
+    """Whether polars and JSON can both hold it: nothing exotic, no times inside lists, no unknown bytes in a zone's name."""
     if pa.types.is_nested(kind):
-        return not (pa.types.is_map(kind) or pa.types.is_union(kind)) and all(_readable(kind.field(i).type) for i in range(kind.num_fields))
-    return not (pa.types.is_interval(kind) or isinstance(kind, pa.BaseExtensionType))
+        return not (pa.types.is_map(kind) or pa.types.is_union(kind)) and all(
+            _readable(kind.field(i).type, nested=True) for i in range(kind.num_fields)
+        )
+    if pa.types.is_timestamp(kind) and kind.tz and not kind.tz.isascii():
+        return False
+    return not (pa.types.is_interval(kind) or isinstance(kind, pa.BaseExtensionType) or (nested and pa.types.is_temporal(kind)))
 
 
 def _bytes_of(path: Path, error: type[TrmfinError]) -> bytes:
