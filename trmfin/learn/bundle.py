@@ -74,10 +74,16 @@ class Bundle:
         (folder / MANIFEST).unlink(missing_ok=True)
         with replacing(folder / WEIGHTS) as file:
             file.write(save_tensors({name: value.contiguous() for name, value in self.network.state_dict().items()}))
-        plain = {"task": self.task, "config": self.network.config, "fitted": self.fitted, "calibration": self.calibration, "policy": self.policy}
+        plain = {
+            "task": self.task.to_json(),
+            "config": self.network.config.to_json(),
+            "fitted": self.fitted.to_json(),
+            "calibration": self.calibration.to_json(),
+            "policy": self.policy.to_json(),
+            "card": self.card,
+        }
         for name, part in plain.items():
-            write_json(part.to_json(), folder / f"{name}.json")
-        write_json(self.card, folder / "card.json")
+            write_json(part, folder / f"{name}.json")
         write_parquet(self.reference, folder / REFERENCE)
         files = {name: sha256_of(folder / name) for name in PARTS}
         manifest = {"format": FORMAT, "trmfin": __version__, "commit": commit, "files": files}
@@ -92,18 +98,22 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     manifest = _json(folder, MANIFEST)
     found = manifest.get("format")
     if not isinstance(found, int) or found > FORMAT:
-        raise BundleError(f"bundle {folder.name}: format {found!r}, this version reads up to {FORMAT}; update trmfin or use the version that wrote it")
+        raise BundleError(f"bundle {folder.name}: format {found!r}, this version reads up to {FORMAT}; update trmfin")
     if not is_sealed(manifest):
         raise BundleError(f"bundle {folder.name}: {MANIFEST} was changed: its content does not match its seal; copy the bundle again")
     files = manifest.get("files")
-    if not isinstance(files, dict) or (lacking := sorted(set(PARTS) - set(files))):
-        raise BundleError(f"bundle {folder.name}: {MANIFEST} does not list {', '.join(lacking) if isinstance(files, dict) else 'its files'}; copy the bundle again")
+    if not isinstance(files, dict):
+        raise BundleError(f"bundle {folder.name}: {MANIFEST} lists no files; copy the bundle again")
+    if lacking := sorted(set(PARTS) - set(files)):
+        raise BundleError(f"bundle {folder.name}: {MANIFEST} does not list {', '.join(lacking)}; copy the bundle again")
     for name, expected in sorted(files.items()):
         path = folder / Path(name).name
         if not path.is_file():
             raise BundleError(f"bundle {folder.name}: {name} is missing; copy the whole folder again")
         if (actual := sha256_of(path, BundleError)) != expected:
-            raise BundleError(f"bundle {folder.name}: {name} was changed: its sha256 is {actual[:12]}…, expected {str(expected)[:12]}…; copy the bundle again")
+            raise BundleError(
+                f"bundle {folder.name}: {name} was changed: sha256 {actual[:12]}, expected {str(expected)[:12]}; copy the bundle again"
+            )
     return manifest | {"sha256": sha256_of(folder / MANIFEST)}
 
 

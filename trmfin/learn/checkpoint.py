@@ -32,7 +32,9 @@ SLOT_ARRAYS = ("rows", "age", "depth")
 SLOT_TENSORS = ("y", "z", "loss")
 
 
-def identity(sequences: Sequences, train: NDArray[np.int64], validation: NDArray[np.int64], model: ModelConfig, settings: TrainSettings) -> str:
+def identity(
+    sequences: Sequences, train: NDArray[np.int64], validation: NDArray[np.int64], model: ModelConfig, settings: TrainSettings
+) -> str:
     """Hash of what a checkpoint belongs to: another task, split, shape or setting must not be resumed from it."""
     plain = json.dumps([sequences.task.sha256, model.to_json(), settings.to_json(), FORMAT], sort_keys=True)
     digest = hashlib.sha256(plain.encode())
@@ -105,5 +107,7 @@ def load(path: Path, run: Run, identity: str) -> None:
 
 def _parts(run: Run) -> dict[str, dict[str, Tensor]]:
     """Tensors by where they belong; those of the networks are the live ones."""
-    slots = {name: torch.from_numpy(getattr(run.slots, name)) for name in SLOT_ARRAYS} | {name: getattr(run.slots, name) for name in SLOT_TENSORS}
+    slots = {name: torch.from_numpy(getattr(run.slots, name)) for name in SLOT_ARRAYS} | {
+        name: getattr(run.slots, name) for name in SLOT_TENSORS
+    }
     return {"network": run.network.state_dict(), "average": run.average.module.state_dict(), "best": run.best, "slots": slots}

@@ -60,23 +60,27 @@ def fit(
     fitted: Fitted,
     model: ModelConfig,
     settings: TrainSettings,
+    initial: dict[str, NDArray[np.float32]] | None = None,
     checkpoint: Path | None = None,
     max_seconds: float | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Train one network on the rows `train`, keep the averaged weights with the lowest loss on `validation`.
 
-    sequences: aligned to `fitted`, which was fitted on training rows only. checkpoint: a file that is written at each
+    sequences: aligned to `fitted`, which was fitted on training rows only. initial: weights to begin with, such as
+    `pretrain` gives; others start at random. checkpoint: a file that is written at each
     validation and resumed from where it exists; a resumed run is bit-identical to an undisturbed one.
     Raises DataError where the primary target has no known training or validation labels.
     """
     for name, rows in (("training", train), ("validation", validation)):
         known = np.isfinite(sequences.targets.values[sequences.task.primary][rows].astype(np.float64)).any()
         if not len(rows) or not known:
-            raise DataError(f"{name} rows: {len(rows)} rows, none with a known target {sequences.task.primary!r}; training needs labelled samples")
+            raise DataError(
+                f"{name} rows: {len(rows)} rows, none with a known target {sequences.task.primary!r}; training needs labelled samples"
+            )
     began = time.monotonic()
     identity = saved.identity(sequences, train, validation, model, settings)
-    run = start(sequences, train, fitted, model, settings)
+    run = start(sequences, train, fitted, model, settings, initial)
     if checkpoint is not None and checkpoint.exists():
         saved.load(checkpoint, run, identity=identity)
     total = planned_steps(len(train), model, settings)
@@ -103,11 +107,20 @@ def fit(
     )
 
 
-def start(sequences: Sequences, train: Rows, fitted: Fitted, model: ModelConfig, settings: TrainSettings) -> Run:
-    """A run before its first step; weights are a function of the seed."""
+def start(
+    sequences: Sequences,
+    train: Rows,
+    fitted: Fitted,
+    model: ModelConfig,
+    settings: TrainSettings,
+    initial: dict[str, NDArray[np.float32]] | None = None,
+) -> Run:
+    """A run before its first step; weights are a function of the seed, or `initial` where that names them."""
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         network = Network(sequences.task, fitted, model)
+    if initial is not None:
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in initial.items()}, strict=False)
     optimiser = make_optimiser(network, settings.optimiser, settings.learning_rate, settings.weight_decay)
     slots = Slots(seed=settings.seed, pool=train, supervision_steps=model.supervision_steps, random_depth=settings.random_depth)
     if settings.refill:

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Job:
     fitted: Fitted
     model: ModelConfig
     settings: TrainSettings
+    initial: dict[str, NDArray[np.float32]] | None
     checkpoint: Path | None
     max_seconds: float | None
 
@@ -48,6 +50,7 @@ class Job:
             fitted=self.fitted,
             model=self.model,
             settings=settings,
+            initial=self.initial,
             checkpoint=self.checkpoint,
             max_seconds=self.max_seconds,
             tell=tell,
@@ -71,6 +74,7 @@ def fit_members(
     fitted: Fitted,
     model: ModelConfig,
     settings: TrainSettings,
+    initial: dict[str, NDArray[np.float32]] | None = None,
     folder: Path | None = None,
     max_seconds: float | None = None,
     workers: int = 1,
@@ -90,6 +94,7 @@ def fit_members(
             fitted=fitted,
             model=replace(model, members=1),
             settings=settings,
+            initial=initial,
             checkpoint=None if folder is None else folder / f"member-{index}.safetensors",
             max_seconds=None if max_seconds is None else max_seconds / rounds,
         )
@@ -97,10 +102,10 @@ def fit_members(
     ]
     members = [job.run(_teller(tell, job.index)) for job in jobs] if workers == 1 else list(_side_by_side(jobs, workers, tell))
     network = Ensemble(sequences.task, fitted, model)
-    for mine, trained in zip(network.members, members, strict=True):
+    for mine, trained in zip(network.networks, members, strict=True):
         mine.load_state_dict({name: torch.from_numpy(value) for name, value in trained.weights.items()})
     held = [split.test for split in splits[: model.members]]
-    logits = [primary_logits(member, sequences, rows) for member, rows in zip(network.eval().members, held, strict=True)]  # type: ignore[arg-type]
+    logits = [primary_logits(member, sequences, rows) for member, rows in zip(network.eval().networks, held, strict=True)]
     return TrainedEnsemble(network=network, members=members, held_out=np.concatenate(held), logits=np.concatenate(logits))
 
 
@@ -127,7 +132,8 @@ def _teller(tell: Callable[[int, Progress], None], index: int) -> Callable[[Prog
 def _side_by_side(jobs: list[Job], workers: int, tell: Callable[[int, Progress], None]) -> Iterator[Trained]:
     """Run jobs in up to `workers` processes of one thread each; results in the order of the jobs."""
     context = multiprocessing.get_context("spawn")  # a forked torch can hang in its thread pool
-    waiting, running = list(jobs), {}
+    waiting = list(jobs)
+    running: dict[Any, tuple[Job, SpawnProcess]] = {}  # our end of the pipe → who is at the other
     done: dict[int, Trained] = {}
     try:
         while waiting or running:

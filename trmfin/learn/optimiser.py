@@ -160,5 +160,5 @@ class ExponentialAverage(Generic[N]):
 
     def _mix(self, average: Any, network: Any, count: Tensor | int) -> None:
         k = int(count)
-        mix = get_ema_multi_avg_fn(min(self.decay, (1 + k) / (10 + k)))  # type: ignore[no-untyped-call]
+        mix = get_ema_multi_avg_fn(min(self.decay, (1 + k) / (10 + k)))
         mix(average, network, count)

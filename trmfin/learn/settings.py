@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from trmfin.errors import ConfigError
+
+FEW_LABELS = 4000  # below so many labels, samples are seen more often
+MOST_REPEATS = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +16,8 @@ class TrainSettings:
     """Everything about training that is not the network's shape. Results are a function of data, these and the code."""
 
     seed: int = 0
-    epochs: float = 8.0  # passes over the training samples; each pass gives every sample all its supervision steps
+    epochs: float = 5.0  # passes over the training samples; each pass gives every sample all its supervision steps
+    pretrain_epochs: float = 0.0  # passes over all histories, labelled or not, guessing hidden cells, before training
     batch_size: int = 256  # B: slots
     learning_rate: float = 1e-3
     warmup_steps: int = 200
@@ -40,6 +44,10 @@ class TrainSettings:
         for name in ("average_decay", "field_dropout", "cell_dropout", "label_smoothing"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ConfigError(f"training settings: {name} is {value}; it must lie in [0, 1)")
+
+    def for_labels(self, labels: int) -> TrainSettings:
+        """The same training for few labels: as many optimiser steps as FEW_LABELS rows would get, but no more."""
+        return replace(self, epochs=self.epochs * max(min(FEW_LABELS / labels, MOST_REPEATS), 1.0), warmup_steps=min(self.warmup_steps, 50))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

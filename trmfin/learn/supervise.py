@@ -29,7 +29,7 @@ class Run:
     """Everything that changes while training, and all that a resume needs."""
 
     network: Network
-    average: ExponentialAverage
+    average: ExponentialAverage[Network]
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     slots: Slots
@@ -86,7 +86,9 @@ def supervised(network: Network, answer: Answer, batch: Batch, settings: TrainSe
     return total
 
 
-def halting(run: Run, before: State, answer: Answer, batch: Batch, losses: Tensor, settings: TrainSettings) -> tuple[Tensor, NDArray[np.bool_]]:
+def halting(
+    run: Run, before: State, answer: Answer, batch: Batch, losses: Tensor, settings: TrainSettings
+) -> tuple[Tensor, NDArray[np.bool_]]:
     """Loss of the halt head, and which slots stop early.
 
     exact: the head learns whether the answer is right, and a slot stops when it says so (with exploration).

@@ -19,11 +19,16 @@ from trmfin.learn.holdout import holdouts, known
 from trmfin.learn.intervals import summary
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.policy import Policy
+from trmfin.learn.pretrain import pretrain
 from trmfin.learn.recipe import Recipe
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 
 REFERENCE_ROWS = 100
+LIMITS = (
+    "Valid for data like that of its window. Held-out metrics are of single members on training rows; "
+    "test results are in the report of an evaluation."
+)
 Tell = Callable[[int, Progress], None]
 
 
@@ -45,6 +50,7 @@ def learn(
     rows: NDArray[np.int64],
     recipe: Recipe,
     *,
+    unlabelled: NDArray[np.int64] | None = None,
     folder: Path | None = None,
     max_seconds: float | None = None,
     workers: int = 1,
@@ -52,20 +58,25 @@ def learn(
 ) -> Learnt:
     """Train on the labelled ones of `rows`; bins, vocabularies, weights and calibration see no other sample.
 
-    sequences: not yet aligned. folder: checkpoints, to resume from. See `fit_members` for the rest.
+    sequences: not yet aligned. unlabelled: rows whose histories, but not targets, may be learnt from too. See `fit_members` for the rest.
     """
+    histories = rows if unlabelled is None else np.union1d(rows, unlabelled)
     rows = rows[known(sequences)[rows]]
     if not len(rows):
         raise DataError(f"training: no sample has a known target {sequences.task.primary!r}; prepare a file with labels")
     splits = holdouts(sequences, rows, recipe.model.members, recipe.training.seed)
-    fitted = Fitted.fit(sequences, rows, recipe.model.bins)
+    fitted = Fitted.fit(sequences, histories, recipe.model.bins)
     aligned = sequences.aligned(fitted)
+    initial = None
+    if recipe.training.pretrain_epochs:
+        initial = pretrain(aligned, histories, fitted=fitted, model=recipe.model, settings=recipe.training)
     ensemble = fit_members(
         aligned,
         splits,
         fitted=fitted,
         model=recipe.model,
         settings=recipe.training,
+        initial=initial,
         folder=folder,
         max_seconds=max_seconds,
         workers=workers,
@@ -108,13 +119,14 @@ def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: 
         "model": recipe.model.to_json() | {"parameters": learnt.ensemble.network.parameters_count},
         "training": recipe.training.to_json(),
         "members": [
-            {"best_step": m.best_step, "steps": m.steps, "seconds": round(m.seconds, 1), "slot_depths": m.depths} for m in learnt.ensemble.members
+            {"best_step": m.best_step, "steps": m.steps, "seconds": round(m.seconds, 1), "slot_depths": m.depths}
+            for m in learnt.ensemble.members
         ],
         "selection": "each member keeps the averaged weights with the lowest loss on training rows held out from it",
         "held_out": held_out_metrics(learnt, sequences),
         "calibration": learnt.calibration.to_json(),
         "protected": {"columns": list(task.protected), "use": "kept beside the samples for fairness tables, never a feature"},
-        "limits": "Valid for data like that of its window. Held-out metrics are of single members on training rows; test results are in the report of an evaluation.",
+        "limits": LIMITS,
     }
 
 

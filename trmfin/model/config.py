@@ -29,7 +29,17 @@ class ModelConfig:
     members: int = 1  # networks whose logits are averaged
 
     def __post_init__(self) -> None:
-        for name in ("width", "blocks", "head_width", "inner_multiple", "latent_steps", "answer_steps", "supervision_steps", "bins", "members"):
+        for name in (
+            "width",
+            "blocks",
+            "head_width",
+            "inner_multiple",
+            "latent_steps",
+            "answer_steps",
+            "supervision_steps",
+            "bins",
+            "members",
+        ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"model config: {name} is {value!r}; it must be a whole number of at least 1")
@@ -72,8 +82,8 @@ def swiglu_width(width: int, multiple: int) -> int:
 
 
 PRESETS: dict[str, ModelConfig] = {
-    "tiny": ModelConfig(width=32, latent_steps=2, answer_steps=1, bins=16),
-    "small": ModelConfig(width=64),
+    "tiny": ModelConfig(width=32, latent_steps=2, answer_steps=1),  # one net for scoring on a CPU
+    "small": ModelConfig(width=32, latent_steps=2, answer_steps=1, members=8),
     "paper": ModelConfig(width=512, head_width=64, inner_multiple=256, latent_steps=6, answer_steps=3, supervision_steps=16),
 }
 

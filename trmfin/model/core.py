@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trmfin.model.config import ModelConfig
-from trmfin.model.layers import Block, Setting, rotary_angles, truncated_normal
+from trmfin.model.layers import Block, Setting, rotary_turns, truncated_normal
 
 
 class State(NamedTuple):
@@ -30,8 +30,7 @@ class Core(nn.Module):
 
     start_y: Tensor
     start_z: Tensor
-    cos: Tensor
-    sin: Tensor
+    turns: Tensor
 
     def __init__(self, config: ModelConfig, length: int) -> None:
         """length: tokens L of a sequence, the most the rotary table holds (attention) or exactly (MLP mixer)."""
@@ -40,9 +39,7 @@ class Core(nn.Module):
         self.blocks = nn.ModuleList(Block(config, length) for _ in range(config.blocks))
         self.register_buffer("start_y", truncated_normal(config.width, std=1.0))
         self.register_buffer("start_z", truncated_normal(config.width, std=1.0))
-        cos, sin = rotary_angles(length, config.head_width)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("turns", rotary_turns(length, config.head_width), persistent=False)
 
     def start(self, x: Tensor) -> State:
         """The fixed, untrained state every sample begins from, broadcast over tokens. x: (B, L, D)."""
@@ -77,10 +74,8 @@ class Core(nn.Module):
 
         A batch without padding takes the faster path without a mask; the answer is the same.
         """
-        L = mask.shape[1]
-        cos, sin = self.cos[:L], self.sin[:L]
         hidden = None if bool(mask.all()) else ~mask
         if hidden is not None and self.config.mixer == "attention":
-            wall = torch.zeros(mask.shape, dtype=cos.dtype).masked_fill(hidden, float("-inf"))[:, None, None, :]  # (B, 1, 1, L)
+            wall = torch.zeros(mask.shape, dtype=self.start_y.dtype).masked_fill(hidden, float("-inf"))[:, None, None, :]  # (B, 1, 1, L)
             bias = wall if bias is None else bias + wall
-        return Setting(cos=cos, sin=sin, hidden=hidden, bias=bias)
+        return Setting(turns=self.turns[: mask.shape[1]], hidden=hidden, bias=bias)

@@ -7,6 +7,7 @@ network. Offers what `Network` offers, with a member axis behind the batch axis.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from trmfin.model.config import ModelConfig
 from trmfin.model.core import Core, State
 from trmfin.model.layers import Setting
 from trmfin.model.network import Answer, Network
+from trmfin.model.peers import GruCore
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Batch
 from trmfin.sequences.task import Task
@@ -24,7 +26,7 @@ from trmfin.sequences.task import Task
 class Cores:
     """The members' cores, stepped side by side."""
 
-    each: list[Core]
+    each: list[Core | GruCore]
 
     def start(self, x: Tensor) -> State:
         """x: (B, M, L, D) → y and z of the same shape."""
@@ -47,31 +49,35 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(Network(task, fitted, config) for _ in range(config.members))
 
     @property
+    def networks(self) -> list[Network]:
+        return cast(list[Network], list(self.members))
+
+    @property
     def core(self) -> Cores:
-        return Cores([member.core for member in self.members])
+        return Cores([member.core for member in self.networks])
 
     def encode(self, batch: Batch) -> Tensor:
         """(B, M, L, D)"""
-        return torch.stack([member.encode(batch) for member in self.members], 1)
+        return torch.stack([member.encode(batch) for member in self.networks], 1)
 
     def setting(self, batch: Batch) -> list[Setting]:
         """One per member: they weigh relations differently."""
-        return [member.setting(batch) for member in self.members]
+        return [member.setting(batch) for member in self.networks]
 
     def read(self, state: State, settings: list[Setting]) -> Answer:
         """The members' mean logits."""
-        parts = zip(self.members, state.y.unbind(1), state.z.unbind(1), settings, strict=True)
+        parts = zip(self.networks, state.y.unbind(1), state.z.unbind(1), settings, strict=True)
         answers = [member.read(State(y, z), setting) for member, y, z, setting in parts]
         logits = {name: torch.stack([a.logits[name] for a in answers]).mean(0) for name in answers[0].logits}
         return Answer(logits=logits, halt=torch.stack([a.halt for a in answers]).mean(0))
 
     @property
     def parameters_count(self) -> int:
-        return sum(member.parameters_count for member in self.members)
+        return sum(member.parameters_count for member in self.networks)
 
     def flops(self, steps: int) -> int:
         """Floating-point operations of scoring one sample of full length."""
-        return sum(member.flops(steps) for member in self.members)
+        return sum(member.flops(steps) for member in self.networks)
 
 
 def _stacked(states: list[State]) -> State:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from trmfin.model.layers import truncated_normal
 
+BELOW_ALL = -1e30  # stands for "absent": it fills no bin
+
 
 class PiecewiseLinear(nn.Module):
     """Piecewise-linear encoding of F number fields over quantile bins, one linear map each, summed.
@@ -18,24 +20,26 @@ class PiecewiseLinear(nn.Module):
     """
 
     low: Tensor
-    width: Tensor
+    slope: Tensor
 
     def __init__(self, edges: Tensor, dim: int) -> None:
         """edges: (F, Q+1) increasing bin edges, padded by repeating the last one; dim: D."""
         super().__init__()
         F, Q = edges.shape[0], edges.shape[1] - 1
+        width = edges.diff(dim=1)
         self.register_buffer("low", edges[:, :-1].clone())  # (F, Q)
-        self.register_buffer("width", edges.diff(dim=1))  # (F, Q); 0 for a bin that repeats an edge
-        self.weight = nn.Parameter(truncated_normal(F, Q + 2, dim, std=(F * 4.0) ** -0.5))  # Q bins, present, absent
+        self.register_buffer("slope", torch.where(width > 0, 1 / width.clamp_min(1e-30), 0.0))  # (F, Q); 0 for a bin that repeats an edge
+        std = (max(F, 1) * 4.0) ** -0.5
+        self.bins = nn.Parameter(truncated_normal(F, Q, dim, std=std))
+        self.present = nn.Parameter(truncated_normal(F, dim, std=std))
+        self.absent = nn.Parameter(truncated_normal(F, dim, std=std))
 
     def forward(self, numbers: Tensor, scope: Tensor) -> Tensor:
         """numbers: (B, L, F), NaN = absent; scope: (B, L, F) 1 where the token has the field at all. → (B, L, D)."""
-        absent = numbers.isnan()
-        value = numbers.nan_to_num(0.0).unsqueeze(-1)  # (B, L, F, 1)
-        share = ((value - self.low) / self.width.clamp_min(1e-12)).clamp(0, 1) * (self.width > 0)  # (B, L, F, Q)
-        present = (~absent).to(share.dtype).unsqueeze(-1)
-        code = torch.cat((share * present, present, 1 - present), dim=-1) * scope.unsqueeze(-1)  # (B, L, F, Q+2)
-        return code.flatten(2) @ self.weight.flatten(0, 1)
+        present = (~numbers.isnan()).to(self.low.dtype) * scope
+        value = torch.where(present > 0, numbers, BELOW_ALL).to(self.low.dtype)
+        share = ((value.unsqueeze(-1) - self.low) * self.slope).clamp_(0, 1)  # (B, L, F, Q)
+        return share.flatten(2) @ self.bins.flatten(0, 1) + present @ self.present + (scope - present) @ self.absent
 
 
 class Codes(nn.Module):
@@ -46,6 +50,7 @@ class Codes(nn.Module):
     def __init__(self, sizes: Sequence[int], dim: int) -> None:
         """sizes: codes per field, absent and unknown included."""
         super().__init__()
+        self.sizes = list(sizes)
         starts = torch.tensor([0, *sizes]).cumsum(0)
         self.register_buffer("offset", starts[:-1])
         self.table = nn.Parameter(truncated_normal(int(starts[-1]), dim, std=max(len(sizes), 1) ** -0.5))

@@ -46,25 +46,25 @@ class SwiGLU(nn.Module):
         return self.down(F.silu(gate) * up)
 
 
-def rotary_angles(length: int, head_width: int) -> tuple[Tensor, Tensor]:
-    """cos and sin, each (L, head_width), of the rotary position code (Su et al. 2021, arXiv:2104.09864)."""
-    frequency = ROTARY_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
-    angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency).repeat(1, 2)
-    return angle.cos(), angle.sin()
+def rotary_turns(length: int, head_width: int) -> Tensor:
+    """Unit complex numbers (L, head_width / 2) by which pairs of channels turn (Su et al. 2021, arXiv:2104.09864)."""
+    frequency = ROTARY_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+    angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency)
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
-def rotate(h: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair of channels of h (…, L, head_width) by its position's angle."""
-    first, second = h.chunk(2, dim=-1)
-    return h * cos + torch.cat((-second, first), dim=-1) * sin
+def rotate(h: Tensor, turns: Tensor) -> Tensor:
+    """Turn each pair of neighbouring channels of h (…, L, head_width) by its position's angle."""
+    whole = h if h.dtype in (torch.float32, torch.float64) else h.float()  # there is no complex bfloat16
+    pairs = torch.view_as_complex(whole.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(h.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """What a pass over tokens needs beside the tokens; the same for every re-application of the network."""
 
-    cos: Tensor  # (L, head_width)
-    sin: Tensor  # (L, head_width)
+    turns: Tensor  # (L, head_width / 2) complex: rotary positions
     hidden: Tensor | None = None  # (B, L) True on padding; None where nothing is padded
     bias: Tensor | None = None  # (B, H or 1, L or 1, L): added to attention scores; -inf hides padding
 
@@ -81,7 +81,7 @@ class Attention(nn.Module):
     def forward(self, h: Tensor, setting: Setting) -> Tensor:
         B, L, D = h.shape
         q, k, v = self.qkv(h).view(B, L, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)  # each (B, H, L, head_width)
-        q, k = rotate(q, setting.cos, setting.sin), rotate(k, setting.cos, setting.sin)
+        q, k = rotate(q, setting.turns), rotate(k, setting.turns)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=setting.bias)
         return rms_norm(h + self.out(mixed.transpose(1, 2).reshape(B, L, D)))
 

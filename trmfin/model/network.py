@@ -87,7 +87,7 @@ class Network(nn.Module):
         Scoring runs every cycle forward; training also runs the last cycle of each step backward.
         """
         c, L = self.config, self.task.length
-        encode = 2 * self.numbers.weight.numel() * L * (1 + BACKWARD_COST if training else 1)
+        encode = 2 * self.numbers.bins.numel() * L * (1 + BACKWARD_COST if training else 1)
         if c.core == "gru":
             return (1 + BACKWARD_COST if training else 1) * c.blocks * 2 * 6 * c.width * c.width * L + encode
         if c.mixer == "attention":
@@ -102,5 +102,9 @@ class Network(nn.Module):
 def edge_table(task: Task, fitted: Fitted) -> Tensor:
     """(F, Q+1) bin edges of the number fields, the last edge repeated where a field has fewer bins."""
     longest = max((len(fitted.edges[f.name]) for f in task.numbers), default=1)
-    rows = [np.pad(np.asarray(edges, np.float32), (0, longest - len(edges)), mode="edge") for f in task.numbers if (edges := fitted.edges[f.name])]
+    rows = [
+        np.pad(np.asarray(edges, np.float32), (0, longest - len(edges)), mode="edge")
+        for f in task.numbers
+        if (edges := fitted.edges[f.name])
+    ]
     return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, 2)

@@ -30,5 +30,4 @@ class GruCore(nn.Module):
 
     def setting(self, mask: Tensor, bias: Tensor | None = None) -> Setting:
         """Nothing but the padding: there are no positions and no attention to bias."""
-        none = torch.zeros(0)
-        return Setting(cos=none, sin=none, hidden=None if bool(mask.all()) else ~mask)
+        return Setting(turns=torch.zeros(0), hidden=None if bool(mask.all()) else ~mask)

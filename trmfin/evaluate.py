@@ -1,0 +1,223 @@
+"""`python -m trmfin.evaluate PIPELINE PREPARED --out REPORT`: train and test by the pipeline's protocol, beside challengers."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trmfin.command import run
+from trmfin.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from trmfin.data.prepared import Prepared
+    from trmfin.learn.contest import Contest, Entry
+    from trmfin.learn.recipe import Recipe
+    from trmfin.sequences.protocol import Protocol
+
+PARTS = "parts"  # folder inside REPORT with each entry's predictions, so that a killed evaluation goes on
+
+
+def main(
+    pipeline: Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")],
+    prepared: Annotated[Path, typer.Argument(help="Folder written by `python -m trmfin.prepare`, with known targets.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: report.json, report.md, predictions.parquet, pictures.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Judge this bundle on PREPARED as it is, instead of training by the protocol.")
+    ] = None,
+    baselines: Annotated[
+        str, typer.Option(help="Challengers in the same folds: logistic, lightgbm, gru, tiny; '' for none.")
+    ] = "logistic,lightgbm,gru",
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
+    config: Annotated[Path | None, typer.Option(help="TOML with preset, [model] and [training].")] = None,
+    labels: Annotated[str, typer.Option(help="Also train on so few labels, such as 300,1000,3000.")] = "",
+    draws: Annotated[int, typer.Option(min=1, help="With --labels: draws of each size, spread over the folds.")] = 20,
+    test_start: Annotated[str, typer.Option(help="Walk forward: first test day, YYYY-MM-DD.")] = "",
+    test_days: Annotated[int, typer.Option(min=0, help="Walk forward: days in a test window.")] = 0,
+    train_days: Annotated[int, typer.Option(min=0, help="Walk forward: days of training before it; 0 = all.")] = 0,
+    known_from_days: Annotated[int, typer.Option(min=0, help="Walk forward: days until a label is known.")] = 0,
+    windows: Annotated[int, typer.Option(min=1, help="Walk forward: test windows, one after the other.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes side by side; default: one a core.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the models that an interrupted evaluation has finished.")] = False,
+) -> None:
+    """Train the recursive model and its challengers on the same folds, and report all of them.
+
+    Samples that share one as_of are split as the pipeline's protocol says. Samples of many times need --test-start and
+    --test-days: training then ends before each test window begins, labels included.
+
+    \b
+    Example:
+      python -m trmfin.evaluate payment_history prepared/ --out report/
+      python -m trmfin.evaluate payment_history prepared/ --out report/ --labels 300,1000,3000 --draws 20
+      python -m trmfin.evaluate payment_history world/ --out report/ --test-start 2021-01-01 --test-days 60 --windows 3
+    """
+    from trmfin.data.files import make_folder, write_json, write_parquet
+    from trmfin.data.prepared import Prepared
+    from trmfin.scoring.folder import locked
+    from trmfin.shipped import load_pipeline
+
+    use, data = load_pipeline(pipeline), Prepared.read(prepared)
+    protocol = _protocol(use.protocol, test_start, test_days, train_days, known_from_days, windows)
+    make_folder(out)
+    with locked(out):
+        if bundle is not None:
+            report, predictions = _of_bundle(bundle, data)
+        else:
+            _check_free(out, resume)
+            contest = _contest(use, data, protocol, _recipe(config), workers or os.cpu_count() or 1)
+            report, predictions = _of_contest(contest, data, protocol, _names(baselines), seeds, _sizes(labels), draws, out)
+        report["command"] = "python -m trmfin.evaluate " + shlex.join(sys.argv[1:])
+        write_parquet(predictions, out / "predictions.parquet")
+        write_json(report, out / "report.json")
+        _publish(report, predictions, out)
+
+
+def _protocol(base: Protocol, test_start: str, test_days: int, train_days: int, delay: int, windows: int) -> Protocol:
+    if not test_start:
+        return base
+    from trmfin.sequences.protocol import Protocol
+
+    return Protocol(kind="walk_forward", folds=windows, test_start=test_start, test_days=test_days, train_days=train_days, delay_days=delay)
+
+
+def _recipe(config: Path | None) -> Recipe:
+    from trmfin.learn.recipe import Recipe
+
+    return Recipe.default() if config is None else Recipe.from_toml(config)
+
+
+def _names(baselines: str) -> list[str]:
+    from trmfin.learn.baselines import CHALLENGERS
+    from trmfin.learn.contest import NETWORKS
+
+    allowed = [*CHALLENGERS, *(name for name in NETWORKS if name != "trm")]
+    names = [name.strip() for name in baselines.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in allowed]:
+        raise ConfigError(f"--baselines: {unknown[0]!r} is unknown; choose from {', '.join(allowed)}")
+    return names
+
+
+def _sizes(labels: str) -> list[int]:
+    try:
+        return [int(size) for size in labels.split(",") if size.strip()]
+    except ValueError as error:
+        raise ConfigError(f"--labels {labels!r}: expected whole numbers such as 300,1000,3000") from error
+
+
+def _check_free(out: Path, resume: bool) -> None:
+    if not resume and ((out / "report.json").exists() or (out / PARTS).exists()):
+        raise RunError(f"{out}: already holds an evaluation; choose another --out, or --resume to keep the models it has finished")
+
+
+def _contest(use: Any, data: Prepared, protocol: Protocol, recipe: Recipe, workers: int) -> Contest:
+    from trmfin.learn.contest import Contest
+    from trmfin.sequences.sequences import build
+    from trmfin.sequences.splits import protocol_splits
+
+    sequences = build(data, use.task)
+    splits = protocol_splits(sequences, protocol)
+    return Contest(sequences=sequences, features=use.challenger_features(data), recipe=recipe, splits=splits, workers=workers)
+
+
+def _of_contest(
+    contest: Contest, data: Prepared, protocol: Protocol, baselines: list[str], seeds: int, sizes: list[int], draws: int, out: Path
+) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Run all entries; the report and the predictions with all labels."""
+    from trmfin.learn import report as numbers
+    from trmfin.learn.contest import Entry, window_names
+
+    folds = range(len(contest.splits))
+    names = ["trm", *baselines]
+    full = [Entry(model=name, seed=seed, fold=fold) for seed in range(seeds) for fold in folds for name in names]
+    few = [
+        Entry(model=name, seed=0, fold=draw % len(folds), labels=size, draw=draw)
+        for size in sizes
+        for draw in range(draws)
+        for name in names
+        if name != "tiny"
+    ]
+    predictions = _held(contest, full, out)
+    report: dict[str, Any] = {
+        "task": contest.sequences.task.name,
+        "protocol": protocol.to_json() | {"words": _words(protocol, len(contest.sequences))},
+        "windows": window_names(contest),
+        "models": numbers.models(predictions),
+        "differences": numbers.differences(predictions),
+        "steps": numbers.steps(predictions),
+        "halting": numbers.halting(predictions),
+        "recipe": {"model": contest.recipe.model.to_json(), "training": contest.recipe.training.to_json()},
+    }
+    report["seconds"] = {name: entry["seconds"] for name, entry in report["models"].items()}
+    if data.truth is not None:
+        report["gaps_closed"] = numbers.gaps_closed(predictions, data.truth)
+    if few:
+        report["scarcity"] = numbers.scarcity(_held(contest, few, out))
+    return report, predictions
+
+
+def _held(contest: Contest, entries: list[Entry], out: Path) -> pl.DataFrame:
+    from trmfin.learn.contest import hold
+    from trmfin.progress import Bar
+
+    place = {entry: index for index, entry in enumerate(entries)}
+    with Bar("evaluating", len(entries)) as bar:
+        return hold(
+            contest,
+            entries,
+            out / PARTS,
+            tell=lambda entry, member, progress: bar.to(
+                place[entry], f"{entry.file}, member {member + 1}, step {progress.step} of {progress.total}"
+            ),
+        )
+
+
+def _of_bundle(folder: Path, data: Prepared) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Predictions of a finished bundle on all samples with a known target."""
+    from trmfin.learn import report as numbers
+    from trmfin.learn.bundle import Bundle
+    from trmfin.learn.contest import bundle_predictions
+
+    bundle = Bundle.load(folder)
+    predictions = bundle_predictions(bundle, data)
+    report = {
+        "task": bundle.task.name,
+        "protocol": {
+            "kind": "bundle",
+            "bundle": bundle.sha256,
+            "words": f"bundle {bundle.sha256[:12]} on {predictions['sample_id'].n_unique():,} samples",
+        },
+        "models": numbers.models(predictions),
+        "steps": numbers.steps(predictions),
+        "halting": numbers.halting(predictions),
+    }
+    return report, predictions
+
+
+def _words(protocol: Protocol, samples: int) -> str:
+    if protocol.kind == "stratified":
+        return f"{protocol.folds} stratified folds, seed {protocol.seed}, {samples:,} samples"
+    return f"walk forward, {protocol.folds} windows of {protocol.test_days} days from {protocol.test_start}, {samples:,} samples"
+
+
+def _publish(report: dict[str, Any], predictions: pl.DataFrame, out: Path) -> None:
+    """report.md, pictures, and the tables on the screen."""
+    from trmfin.data.files import replacing
+    from trmfin.learn.pictures import draw_report
+    from trmfin.learn.tables import markdown
+
+    text = markdown(report)
+    with replacing(out / "report.md") as file:
+        file.write(text.encode())
+    draw_report(predictions, out)
+    typer.echo(text)
+    typer.echo(f"report in {out}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,174 @@
+"""A contest: every model trained and tested on the same folds. Gives predictions, from which all numbers are computed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trmfin.data.files import make_folder, write_parquet
+from trmfin.data.prepared import Prepared
+from trmfin.errors import ConfigError, DataError
+from trmfin.learn.baselines import CHALLENGERS, challenger
+from trmfin.learn.bundle import Bundle
+from trmfin.learn.calibrate import probability
+from trmfin.learn.fit import Progress
+from trmfin.learn.holdout import holdouts, known
+from trmfin.learn.members import primary_logits
+from trmfin.learn.recipe import Recipe
+from trmfin.learn.training import learn
+from trmfin.model.config import PRESETS, ModelConfig
+from trmfin.model.network import Network
+from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.sequences import Sequences, build
+from trmfin.sequences.splits import Split
+
+NETWORKS = ("trm", "tiny", "gru")
+GRU_WIDTHS = range(8, 513, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One model on one fold with one seed; with `labels`, trained on that many labelled rows of the fold, drawn by `draw`."""
+
+    model: str
+    seed: int
+    fold: int
+    labels: int = 0  # 0 = all
+    draw: int = 0
+
+    @property
+    def file(self) -> str:
+        return f"{self.model}-seed{self.seed}-fold{self.fold}" + (f"-labels{self.labels}-draw{self.draw}" if self.labels else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """What all entries share."""
+
+    sequences: Sequences  # not aligned
+    features: pl.DataFrame  # challenger_features, in the samples' order
+    recipe: Recipe
+    splits: tuple[Split, ...]
+    workers: int
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """(N,) 0 or 1, NaN = unknown."""
+        return self.sequences.targets.values[self.sequences.task.primary].astype(np.float64)
+
+
+def window_names(contest: Contest) -> list[str]:
+    """What each fold's test part is called: its number, or the months it spans."""
+    as_of = contest.sequences.as_of.astype("datetime64[us]")
+    if np.unique(as_of).size == 1:
+        return [f"fold {number}" for number in range(1, len(contest.splits) + 1)]
+    return [f"{as_of[s.test].min().astype('datetime64[D]')} to {as_of[s.test].max().astype('datetime64[D]')}" for s in contest.splits]
+
+
+def bundle_predictions(bundle: Bundle, prepared: Prepared) -> pl.DataFrame:
+    """A bundle's predictions for all samples with a known target, in the layout of `hold`."""
+    sequences = build(prepared, bundle.task).aligned(bundle.fitted)
+    rows = np.flatnonzero(known(sequences))
+    if not len(rows):
+        raise DataError(f"samples: none has a known target {bundle.task.primary!r}; a bundle can only be judged on known targets")
+    p = probability(bundle.calibration.apply(primary_logits(bundle.network, sequences, rows)))
+    return _frame(sequences, Entry(model="trm", seed=0, fold=0), rows, p, 0.0)
+
+
+def hold(
+    contest: Contest,
+    entries: list[Entry],
+    folder: Path,
+    tell: Callable[[Entry, int, Progress], None] = lambda entry, member, progress: None,
+) -> pl.DataFrame:
+    """Predictions of all entries: sample_id, model, seed, fold, labels, draw, step, y, p, and seconds of training.
+
+    folder: each entry's predictions are kept there as soon as they are made, and taken from there where they are.
+    """
+    make_folder(folder)
+    parts = []
+    for entry in entries:
+        path = folder / f"{entry.file}.parquet"
+        if not path.exists():
+            write_parquet(_enter(contest, entry, partial(tell, entry)), path)
+        parts.append(pl.read_parquet(path))
+    return pl.concat(parts)
+
+
+def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]) -> pl.DataFrame:
+    """Train one entry and ask it for its test rows."""
+    split = contest.splits[entry.fold]
+    train = drawn(contest, split.train, entry) if entry.labels else split.train
+    began = time.monotonic()
+    if entry.model in CHALLENGERS:
+        held = holdouts(contest.sequences, train, 1, entry.seed)[0]
+        answer = challenger(entry.model)(contest.features, contest.y, held.train, held.test, split.test, entry.seed, n_jobs=contest.workers)
+        p = answer.p[:, None]
+    else:
+        recipe = entry_recipe(contest, entry)
+        learnt = learn(contest.sequences, train, recipe, workers=min(contest.workers, recipe.model.members), tell=tell)
+        raw = primary_logits(learnt.ensemble.network, contest.sequences.aligned(learnt.fitted), split.test)
+        p = probability(learnt.log_odds(raw))
+    return _frame(contest.sequences, entry, split.test, p, time.monotonic() - began)
+
+
+def entry_recipe(contest: Contest, entry: Entry) -> Recipe:
+    """The contest's recipe, for the model that an entry names."""
+    recipe = replace(contest.recipe, training=replace(contest.recipe.training, seed=entry.seed))
+    if entry.labels:
+        recipe = replace(recipe, training=recipe.training.for_labels(entry.labels))
+    if entry.model == "tiny":
+        return replace(recipe, model=PRESETS["tiny"])
+    return replace(recipe, model=gru_like(contest.sequences, recipe.model)) if entry.model == "gru" else recipe
+
+
+def gru_like(sequences: Sequences, model: ModelConfig) -> ModelConfig:
+    """A GRU with the number of parameters closest to a recursive network's, and as many members."""
+    fitted = Fitted.fit(sequences, np.arange(min(len(sequences), 1000)), model.bins)
+
+    def size(config: ModelConfig) -> int:
+        return Network(sequences.task, fitted, config).parameters_count
+
+    wanted = size(replace(model, members=1))
+    peers = (replace(model, core="gru", width=width, supervision_steps=1, members=1) for width in GRU_WIDTHS)
+    return replace(min(peers, key=lambda peer: abs(size(peer) - wanted)), members=model.members)
+
+
+def drawn(contest: Contest, rows: NDArray[np.int64], entry: Entry) -> NDArray[np.int64]:
+    """`entry.labels` labelled training rows, the same for every model, with the classes' shares kept."""
+    rows = rows[known(contest.sequences)[rows]]
+    if entry.labels > len(rows):
+        raise ConfigError(f"labels: {entry.labels} asked for, fold {entry.fold} has {len(rows)} labelled training rows; ask for fewer")
+    random = np.random.default_rng((entry.draw, entry.labels))
+    shuffled = random.permutation(rows)
+    y = contest.y[shuffled]
+    positives = round(entry.labels * y.mean())
+    chosen = np.concatenate((shuffled[y == 1][:positives], shuffled[y == 0][: entry.labels - positives]))
+    return np.sort(chosen)
+
+
+def _frame(sequences: Sequences, entry: Entry, rows: NDArray[np.int64], p: NDArray[np.float64], seconds: float) -> pl.DataFrame:
+    n, steps = p.shape
+    repeated = np.repeat(np.arange(n), steps)
+    return pl.DataFrame(
+        {
+            "sample_id": sequences.sample_ids[rows][repeated].astype(str),
+            "model": [entry.model] * (n * steps),
+            "seed": np.full(n * steps, entry.seed, np.int32),
+            "fold": np.full(n * steps, entry.fold, np.int32),
+            "labels": np.full(n * steps, entry.labels, np.int32),
+            "draw": np.full(n * steps, entry.draw, np.int32),
+            "step": np.tile(np.arange(1, steps + 1, dtype=np.int32), n),
+            "y": sequences.targets.values[sequences.task.primary][rows][repeated].astype(np.float64),
+            "p": p.reshape(-1),
+            "group": sequences.group[rows][repeated].astype(np.int64),
+            "seconds": np.full(n * steps, seconds),
+        }
+    )

@@ -1,0 +1,79 @@
+"""A report for people: Markdown tables of what `report.json` holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NAMES = {"auc": "AUC", "ap": "AP", "log_loss": "log-loss", "ece": "ECE", "ks": "KS", "brier": "Brier"}
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """report: as `evaluate` writes it. Higher is better for AUC, AP and KS, lower for log-loss, ECE and Brier."""
+    parts = [f"# {report['task']}: {report['protocol']['words']}", f"Command: `{report['command']}`"]
+    if report.get("models"):
+        parts += ["## Models, mean over folds [95 % bootstrap over groups]", model_table(report["models"])]
+    if report.get("differences"):
+        parts += ["## TRM less each challenger, on the same folds and draws", difference_table(report["differences"])]
+    if len(report.get("steps", [])) > 1:
+        parts += ["## At each recursion step", plain_table(report["steps"], {"step": "d", "auc": ".4f", "log_loss": ".4f"})]
+        parts += ["## Early halting", plain_table(report["halting"], {"epsilon": "g", "auc": ".4f", "calls_saved": ".1%"})]
+    if report.get("gaps_closed"):
+        parts += [
+            "## Share of the gap between the base rate and the oracle that is closed (log-loss)",
+            gap_table(report["gaps_closed"], report["windows"]),
+        ]
+    if report.get("scarcity"):
+        parts += ["## Few labels, mean over draws [95 % t-interval]", scarcity_table(report["scarcity"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def model_table(models: dict[str, Any]) -> str:
+    """One row a model; ECE also of the pooled out-of-fold scores."""
+    head = ["model", *NAMES.values(), "pooled ECE", "seconds a fold"]
+    rows = []
+    for name, metrics in models.items():
+        cells = [_interval(metrics[key]["mean"], metrics[key]) for key in NAMES]
+        rows.append([name, *cells, f"{metrics['pooled']['ece']['value']:.4f}", f"{metrics['seconds']['mean']:.0f}"])
+    return _table(head, rows)
+
+
+def difference_table(differences: dict[str, Any]) -> str:
+    """One row a challenger, with the folds' differences of AUC."""
+    head = ["TRM less", "AUC", "AP", "log-loss", "AUC fold by fold"]
+    rows = []
+    for name, metrics in differences.items():
+        cells = [_interval(metrics[key]["mean"], metrics[key], sign="+") for key in ("auc", "ap", "log_loss")]
+        rows.append([name, *cells, " ".join(f"{value:+.4f}" for value in metrics["auc"]["folds"])])
+    return _table(head, rows)
+
+
+def gap_table(gaps: dict[str, Any], windows: list[str]) -> str:
+    """One row a model, one column a test window."""
+    rows = [
+        [name, *(f"{share:.1%}" for share in gap["folds"]), f"{gap['mean']:.1%}", "LEAK?" if gap["alarm"] else "no"]
+        for name, gap in gaps.items()
+    ]
+    return _table(["model", *windows, "mean", "beats the oracle"], rows)
+
+
+def scarcity_table(rows: list[dict[str, Any]]) -> str:
+    """One row a number of labels and model."""
+    cells = [
+        [f"{row['labels']:,}", row["model"], str(row["draws"]), *(_interval(row[key]["mean"], row[key]) for key in ("auc", "log_loss"))]
+        for row in rows
+    ]
+    return _table(["labels", "model", "draws", "AUC", "log-loss"], cells)
+
+
+def plain_table(rows: list[dict[str, Any]], formats: dict[str, str]) -> str:
+    """One row an entry, one column a key."""
+    return _table(list(formats), [[format(row[key], spec) for key, spec in formats.items()] for row in rows])
+
+
+def _interval(value: float, entry: dict[str, Any], sign: str = "") -> str:
+    return f"{value:{sign}.4f} [{entry['low']:{sign}.4f}, {entry['high']:{sign}.4f}]"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

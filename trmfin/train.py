@@ -1,0 +1,116 @@
+"""`python -m trmfin.train PIPELINE PREPARED --out BUNDLE`: prepared data with known targets into a bundle that scores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trmfin.command import run
+from trmfin.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from trmfin.learn.recipe import Recipe
+
+UNFINISHED = "training"  # folder inside BUNDLE with checkpoints, removed when the bundle is whole
+
+
+def main(
+    pipeline: Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")],
+    prepared: Annotated[Path, typer.Argument(help="Folder written by `python -m trmfin.prepare`, with known targets.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, data and settings: same bundle.")] = 0,
+    preset: Annotated[str, typer.Option(help="Size: tiny, small or paper.")] = "small",
+    config: Annotated[Path | None, typer.Option(help="TOML with preset, [model] and [training]; see docs/training.md.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(min=1, help="Stop after about so long and keep the best so far.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Members trained side by side; default: one a core.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training in BUNDLE.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle or an interrupted training in BUNDLE.")] = False,
+) -> None:
+    """Train a bundle: an ensemble of small recursive networks, its bins, its calibration and its card.
+
+    Each member holds out a part of the samples, keeps the weights that do best on it, and calibration is fitted on what
+    members said of samples they had not seen. A killed training goes on with --resume exactly where it stopped.
+
+    \b
+    Example:
+      python -m trmfin.train payment_history prepared/ --out bundle/
+      python -m trmfin.train payment_history prepared/ --out bundle/ --preset tiny --max-seconds 120
+    """
+    import numpy as np
+
+    from trmfin.data.files import make_folder
+    from trmfin.data.prepared import Prepared
+    from trmfin.learn.training import bundle_of, learn
+    from trmfin.progress import TrainingProgress
+    from trmfin.scoring.folder import locked
+    from trmfin.sequences.sequences import build
+    from trmfin.shipped import load_pipeline
+
+    recipe = _recipe(config, preset, seed)
+    data = Prepared.read(prepared)
+    sequences = build(data, load_pipeline(pipeline).task)
+    make_folder(out)
+    with locked(out):
+        _check_free(out, resume, force)
+        folder = out / UNFINISHED
+        make_folder(folder)
+        rows = np.arange(len(sequences))
+        with TrainingProgress(recipe.model.members) as progress:
+            learnt = learn(
+                sequences,
+                rows,
+                recipe,
+                folder=folder,
+                max_seconds=max_seconds,
+                workers=workers or min(os.cpu_count() or 1, recipe.model.members),
+                tell=progress.tell,
+            )
+        bundle = bundle_of(learnt, sequences, rows, recipe, {"prepared": data.manifest.get("files", {}), "pipeline": pipeline})
+        sha256 = bundle.save(out)
+        shutil.rmtree(folder, ignore_errors=True)
+    _report(bundle.card, sha256, out)
+
+
+def _recipe(config: Path | None, preset: str, seed: int) -> Recipe:
+    from trmfin.learn.recipe import DEFAULT_PRESET, Recipe
+
+    if config is None:
+        return Recipe.default(preset, seed)
+    if preset != DEFAULT_PRESET:
+        raise ConfigError(f"--preset {preset} and --config {config}: name the preset inside the file")
+    return Recipe.from_toml(config, seed)
+
+
+def _check_free(out: Path, resume: bool, force: bool) -> None:
+    """Raises RunError unless `out` may be written to."""
+    unfinished = out / UNFINISHED
+    if force:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        return
+    if (out / "manifest.json").exists():
+        raise RunError(f"{out}: already holds a bundle; choose another --out, or --force to replace it")
+    if unfinished.exists() and any(unfinished.iterdir()) and not resume:
+        raise RunError(f"{out}: holds an interrupted training; go on with --resume, or start again with --force")
+
+
+def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
+    """How well members did on what they held out, and where the bundle is."""
+    held = card["held_out"]
+    typer.echo(f"bundle      {out}  sha256 {sha256[:16]}")
+    typer.echo(
+        f"parameters  {card['model']['parameters']:,} in {card['model']['members']} members, {card['model']['supervision_steps']} steps"
+    )
+    if held:
+        said = "   ".join(
+            f"{name} {held[name]['value']:.4f} [{held[name]['low']:.4f}, {held[name]['high']:.4f}]"
+            for name in ("auc", "ap", "log_loss", "ece")
+        )
+        typer.echo(f"held out    {held['samples']:,} samples, single members: {said}")
+
+
+if __name__ == "__main__":
+    run(main)
