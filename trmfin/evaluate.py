@@ -32,7 +32,7 @@ def main(
         Path | None, typer.Option(help="Judge this bundle on PREPARED as it is, instead of training by the protocol.")
     ] = None,
     baselines: Annotated[
-        str, typer.Option(help="Challengers in the same folds: logistic, lightgbm, gru, tiny; '' for none.")
+        str, typer.Option(help="Also in the same folds: logistic, lightgbm, gru, tiny, scratch; '' for none.")
     ] = "logistic,lightgbm,gru",
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
     config: Annotated[Path | None, typer.Option(help="TOML with preset, [model] and [training].")] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,14 +22,14 @@ from trmfin.learn.fit import Progress
 from trmfin.learn.holdout import holdouts, known
 from trmfin.learn.members import primary_logits
 from trmfin.learn.recipe import Recipe
-from trmfin.learn.training import learn
+from trmfin.learn.training import Start, begin, learn
 from trmfin.model.config import PRESETS, ModelConfig
 from trmfin.model.network import Network
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.splits import Split
 
-NETWORKS = ("trm", "tiny", "gru")
+NETWORKS = ("trm", "scratch", "tiny", "gru")  # scratch: the recipe without pre-training
 GRU_WIDTHS = range(8, 513, 4)
 
 
@@ -57,6 +57,15 @@ class Contest:
     recipe: Recipe
     splits: tuple[Split, ...]
     workers: int
+
+    starts: dict[tuple[str, int], Start] = field(default_factory=dict)  # of a fold's histories, made once
+
+    def start(self, entry: Entry, recipe: Recipe) -> Start:
+        """What the fold's histories teach without their targets; the same for all draws of labels."""
+        key = entry.model, entry.fold
+        if key not in self.starts:
+            self.starts[key] = begin(self.sequences, self.splits[entry.fold].train, recipe)
+        return self.starts[key]
 
     @property
     def y(self) -> NDArray[np.float64]:
@@ -113,7 +122,9 @@ def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]
         p = answer.p[:, None]
     else:
         recipe = entry_recipe(contest, entry)
-        learnt = learn(contest.sequences, train, recipe, workers=min(contest.workers, recipe.model.members), tell=tell)
+        start = contest.start(entry, recipe) if entry.labels else None
+        workers = min(contest.workers, recipe.model.members)
+        learnt = learn(contest.sequences, train, recipe, start=start, workers=workers, tell=tell)
         raw = primary_logits(learnt.ensemble.network, contest.sequences.aligned(learnt.fitted), split.test)
         p = probability(learnt.log_odds(raw))
     return _frame(contest.sequences, entry, split.test, p, time.monotonic() - began)
@@ -121,9 +132,10 @@ def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]
 
 def entry_recipe(contest: Contest, entry: Entry) -> Recipe:
     """The contest's recipe, for the model that an entry names."""
-    recipe = replace(contest.recipe, training=replace(contest.recipe.training, seed=entry.seed))
-    if entry.labels:
-        recipe = replace(recipe, training=recipe.training.for_labels(entry.labels))
+    training = replace(contest.recipe.training, seed=entry.seed)
+    if entry.model == "scratch":
+        training = replace(training, pretrain_epochs=0.0)
+    recipe = replace(contest.recipe, training=training.for_labels(entry.labels) if entry.labels else training)
     if entry.model == "tiny":
         return replace(recipe, model=PRESETS["tiny"])
     return replace(recipe, model=gru_like(contest.sequences, recipe.model)) if entry.model == "gru" else recipe

@@ -19,7 +19,7 @@ from trmfin.learn.holdout import holdouts, known
 from trmfin.learn.intervals import summary
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.policy import Policy
-from trmfin.learn.pretrain import pretrain
+from trmfin.learn.pretrain import Weights, pretrain
 from trmfin.learn.recipe import Recipe
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
@@ -45,44 +45,59 @@ class Learnt:
         return self.calibration.apply(raw)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What is learnt from histories alone, before any target is looked at."""
+
+    fitted: Fitted
+    weights: Weights | None  # of pre-training; None = members start at random
+
+
+def begin(sequences: Sequences, histories: NDArray[np.int64], recipe: Recipe) -> Start:
+    """Fit bins and vocabularies on the rows `histories`, and pre-train on them where the recipe says so.
+
+    sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too.
+    """
+    fitted = Fitted.fit(sequences, histories, recipe.model.bins)
+    if not recipe.training.pretrain_epochs:
+        return Start(fitted=fitted, weights=None)
+    weights = pretrain(sequences.aligned(fitted), histories, fitted=fitted, model=recipe.model, settings=recipe.training)
+    return Start(fitted=fitted, weights=weights)
+
+
 def learn(
     sequences: Sequences,
     rows: NDArray[np.int64],
     recipe: Recipe,
     *,
-    unlabelled: NDArray[np.int64] | None = None,
+    start: Start | None = None,
     folder: Path | None = None,
     max_seconds: float | None = None,
     workers: int = 1,
     tell: Tell = lambda member, progress: None,
 ) -> Learnt:
-    """Train on the labelled ones of `rows`; bins, vocabularies, weights and calibration see no other sample.
+    """Train on the labelled ones of `rows`; weights and calibration see no other sample's target.
 
-    sequences: not yet aligned. unlabelled: rows whose histories, but not targets, may be learnt from too. See `fit_members` for the rest.
+    sequences: not yet aligned. start: what `begin` made of more histories than `rows`; None = of `rows`. See
+    `fit_members` for the rest. Raises DataError where no row has a known target.
     """
-    histories = rows if unlabelled is None else np.union1d(rows, unlabelled)
-    rows = rows[known(sequences)[rows]]
-    if not len(rows):
+    labelled = rows[known(sequences)[rows]]
+    if not len(labelled):
         raise DataError(f"training: no sample has a known target {sequences.task.primary!r}; prepare a file with labels")
-    splits = holdouts(sequences, rows, recipe.model.members, recipe.training.seed)
-    fitted = Fitted.fit(sequences, histories, recipe.model.bins)
-    aligned = sequences.aligned(fitted)
-    initial = None
-    if recipe.training.pretrain_epochs:
-        initial = pretrain(aligned, histories, fitted=fitted, model=recipe.model, settings=recipe.training)
+    start = start or begin(sequences, rows, recipe)
     ensemble = fit_members(
-        aligned,
-        splits,
-        fitted=fitted,
+        sequences.aligned(start.fitted),
+        holdouts(sequences, labelled, recipe.model.members, recipe.training.seed),
+        fitted=start.fitted,
         model=recipe.model,
         settings=recipe.training,
-        initial=initial,
+        initial=start.weights,
         folder=folder,
         max_seconds=max_seconds,
         workers=workers,
         tell=tell,
     )
-    return Learnt(ensemble=ensemble, fitted=fitted, calibration=calibrated(sequences, ensemble))
+    return Learnt(ensemble=ensemble, fitted=start.fitted, calibration=calibrated(sequences, ensemble))
 
 
 def calibrated(sequences: Sequences, ensemble: TrainedEnsemble) -> Calibration:
