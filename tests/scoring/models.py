@@ -77,7 +77,7 @@ def panel(clients: int) -> Prepared:
 
 
 def bundle_for(prepared: Prepared, task: Task, config: ModelConfig = CONFIG, policy: Policy | None = None, seed: int = 0) -> Bundle:
-    """An untrained model of the task, its output weights drawn wide so that scores spread over [0, 1]."""
+    """An untrained model of the task, its input and output weights drawn wide so that scores spread over [0, 1]."""
     sequences = build(prepared, task)
     fitted = Fitted.fit(sequences, np.arange(len(sequences)), config.bins)
     with torch.random.fork_rng():
@@ -85,6 +85,8 @@ def bundle_for(prepared: Prepared, task: Task, config: ModelConfig = CONFIG, pol
         network = Ensemble(task, fitted, config)
         with torch.no_grad():
             for member in network.members:
+                for weight in (*member.numbers.parameters(), *member.codes.parameters(), *member.heads.parameters()):
+                    weight.copy_(torch.randn(weight.shape))
                 member.halt.weight.copy_(torch.randn(config.width))
                 member.halt.bias.zero_()
     calibration = Calibration(kind="platt", parameters=tuple((0.9 + step / 10, -0.5) for step in range(config.supervision_steps)))

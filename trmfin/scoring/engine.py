@@ -5,11 +5,9 @@ A score is a function of the sample and the bundle: batch size, order and thread
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,7 +28,7 @@ from trmfin.sequences.task import Target
 
 CACHE_NUMBERS = 2**16  # of x per batch: 256 KiB in float32, so that x, y, z and a block's inner values share a 2 MiB cache
 LEAST_BATCH, LARGEST_BATCH = 8, 1024
-NEAR_TIE = 1e-4  # log-odds; rounding moves a step's gain by far less, see `_exact_margin`
+NEAR_TIE = 2e-5  # log-odds; the size of a batch moves a step's gain by a tenth of it, see `_margin_alone`
 
 
 def score_rows(
@@ -95,11 +93,6 @@ class _Job:
     sequences: Sequences
     epsilon: float
 
-    @cached_property
-    def exact_network(self) -> Ensemble:
-        """The same weights in float64."""
-        return copy.deepcopy(self.bundle.network).double()
-
 
 def _refine(job: _Job, batch: Batch, places: Places, table: Table) -> None:
     """Run supervision steps until every sample of the batch is settled; the settled leave it after each step."""
@@ -146,7 +139,7 @@ def _settled(job: _Job, batch: Batch, log_odds: NDArray[np.float64], halt: NDArr
     margin = _margin(job, log_odds, halt)
     near = np.abs(margin) < NEAR_TIE
     if near.any():
-        margin[near] = _exact_margin(job, _taken(batch, near), log_odds.shape[1])
+        margin[near] = _margin_alone(job, _taken(batch, near), log_odds.shape[1])
     return margin > 0
 
 
@@ -160,20 +153,23 @@ def _margin(job: _Job, log_odds: NDArray[np.float64], halt: NDArray[np.float64])
     return job.epsilon - np.abs(log_odds[:, -1] - log_odds[:, -2])
 
 
-def _exact_margin(job: _Job, batch: Batch, steps: int) -> NDArray[np.float64]:
-    """`_margin` of the rare near ties, in float64.
+def _margin_alone(job: _Job, batch: Batch, steps: int) -> NDArray[np.float64]:
+    """`_margin` of near ties after so many steps, each sample run once more as a batch of its own.
 
-    In float32 the size of a batch moves log-odds in the last digits, so a tie could halt in one batch and not in
-    another, and the score would jump by a whole step's gain.
+    The size of a batch moves log-odds in the last digits, so a tie could halt in one batch and not in another, and the
+    score would jump by a whole step's gain. Alone, a sample gets the same digits whatever batch it came from.
     """
-    network = job.exact_network
-    x, setting = network.encode(batch), network.setting(batch)
-    state, raw = network.core.start(x), np.empty((len(batch.rows), steps))
-    for step in range(steps):
-        state = network.core(x, state, setting)
-        answer = network.read(state, setting)
-        raw[:, step] = _log_odds(network, answer)
-    return _margin(job, _calibrated(job, raw), answer.halt.numpy())
+    network, margins = job.bundle.network, np.empty(len(batch.rows))
+    for place in range(len(batch.rows)):
+        one = _taken(batch, np.arange(len(batch.rows)) == place)
+        x, setting = network.encode(one), network.setting(one)
+        state, raw = network.core.start(x), np.empty((1, steps))
+        for step in range(steps):
+            state = network.core(x, state, setting)
+            answer = network.read(state, setting)
+            raw[:, step] = _log_odds(network, answer)
+        margins[place] = _margin(job, _calibrated(job, raw), answer.halt.numpy())[0]
+    return margins
 
 
 def _log_odds(network: Ensemble, answer: Answer) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
     RUN/scores/part-00000.parquet …    one row a sample
     RUN/outputs/TARGET/part-….parquet  further targets
     RUN/answers/part-….parquet         answers per token
+    RUN/prepared/                      where raw data were scored: what they were prepared into
     RUN/manifest.json                  hashes of inputs, bundle and outputs; written last
 While a run is under way it also holds `.lock`, `job.json` (what is being done) and `progress.jsonl` (a line a finished shard).
 """
@@ -26,6 +27,7 @@ from trmfin.scoring.scores import Effort
 FORMAT = 1
 LOCK, JOB, PROGRESS, MANIFEST = ".lock", "job.json", "progress.jsonl", "manifest.json"
 TABLES = ("scores", "outputs", "answers")
+PREPARED = "prepared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,12 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what was half-written when an earlier process was killed. Only while the folder is locked."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def finished_shards(folder: Path) -> list[Shard]:
     """The shards of an interrupted run whose files are whole; everything else in its tables is removed.
 
@@ -93,7 +101,7 @@ def finished_shards(folder: Path) -> list[Shard]:
         for number in sorted(shards):
             file.write(_line(shards[number]))
     kept = {name for shard in shards.values() for name in shard.files}
-    for path in [p for table in TABLES for p in (folder / table).rglob("*")] + list(folder.glob(".*.part")):
+    for path in (path for table in TABLES for path in (folder / table).rglob("*")):
         if path.is_file() and path.relative_to(folder).as_posix() not in kept:
             path.unlink()
     return [shards[number] for number in sorted(shards)]
@@ -132,8 +140,12 @@ def verify_run(folder: Path) -> dict[str, Any]:
     Raises RunError naming every file that was changed, is missing or does not belong.
     """
     manifest = read_manifest(folder)
-    expected: dict[str, str] = manifest["files"]
+    expected: dict[str, str] = dict(manifest["files"])
     present = {p.relative_to(folder).as_posix() for table in TABLES for p in (folder / table).rglob("*") if p.is_file()}
+    if (folder / PREPARED).is_dir():
+        inputs = {f"{PREPARED}/{name}": sha for name, sha in manifest["inputs"]["files"].items()}
+        expected |= inputs
+        present |= {name for name in inputs if (folder / name).is_file()}
     faults = [f"{name} is missing" for name in sorted(expected.keys() - present)]
     faults += [f"{name} does not belong to it" for name in sorted(present - expected.keys())]
     faults += [f"{name} was changed" for name in sorted(present & expected.keys()) if sha256_of(folder / name, RunError) != expected[name]]

@@ -27,6 +27,7 @@ from trmfin.scoring.folder import (
     FORMAT,
     JOB,
     MANIFEST,
+    PREPARED,
     PROGRESS,
     TABLES,
     Shard,
@@ -34,6 +35,7 @@ from trmfin.scoring.folder import (
     finished_shards,
     locked,
     read_manifest,
+    remove_parts,
     verify_run,
 )
 from trmfin.scoring.scores import Effort
@@ -44,7 +46,6 @@ from trmfin.sequences.task import Task
 from trmfin.shipped import Pipeline
 
 SHARD_ROWS = 50_000
-PREPARED = "prepared"  # where raw data are prepared, below the run folder
 VERSIONED = ("torch", "numpy", "polars", "pyarrow")  # what else than our own code decides the bytes of a run
 
 
@@ -100,6 +101,7 @@ def score_run(
         source = open_source(prepared, bundle.task)
     with locked(out):
         _refuse_used(out, resume)
+        remove_parts(out)
         if pipeline is not None:
             source = _prepare(pipeline, prepared, out / PREPARED, max_reject_share, bundle.task)
         job = describe(bundle, source, settings)

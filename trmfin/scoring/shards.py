@@ -101,7 +101,7 @@ def scores_from_frames(tables: Frames, task: Task, steps: int) -> Scores:
 
 def output_folder(target: str) -> str:
     """Where a target's table lies in a run folder; a name that is no plain file name is percent-encoded."""
-    return "outputs/" + quote(target, safe=" ").replace(".", "%2E")
+    return "outputs/" + quote(target, safe="").replace(".", "%2E")
 
 
 def part_name(number: int) -> str:

@@ -1,0 +1,110 @@
+"""Blocks of prepared data: each has the events its samples can see, and no byte of the folder may have changed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.scoring.models import PANEL, panel
+from tests.worlds import WORLDS, card_and_shop
+from trmfin.data.prepared import Prepared
+from trmfin.errors import DataError, TaskError
+from trmfin.scoring.blocks import open_source
+from trmfin.sequences.sequences import build
+from trmfin.sequences.task import Task
+
+World = Callable[[], tuple[Prepared, Task]]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_block_has_the_same_tokens_as_the_whole(world: World, tmp_path: Path) -> None:
+    prepared, task = world()
+    prepared.write(tmp_path)
+    whole = build(prepared, task)
+    seen = 0
+    for number, block in open_source(tmp_path, task).blocks(2):
+        rows = np.arange(2 * number, 2 * number + len(block.samples))
+        part = build(block, task)
+        assert part.sample_ids.tolist() == whole.sample_ids[rows].tolist()
+        assert part.event_ids(np.arange(len(rows))).tolist() == whole.event_ids(rows).tolist()
+        np.testing.assert_array_equal(part.batch(np.arange(len(rows))).numbers, whole.batch(rows).numbers)
+        relations = part.batch(np.arange(len(rows))).relation, whole.batch(rows).relation
+        assert (relations[0] is None) == (relations[1] is None) and (relations[0] is None or np.array_equal(*relations))
+        seen += len(rows)
+    assert seen == len(whole)
+
+
+def test_a_block_has_no_events_of_others_and_none_known_later(tmp_path: Path) -> None:
+    prepared = panel(12)
+    late = prepared.events.with_columns(
+        event_id=pl.format("{}-later", "event_id"), known_at=pl.lit(prepared.samples["as_of"][0]), event_time="known_at"
+    )
+    replace(prepared, events=pl.concat([prepared.events, late])).write(tmp_path)
+    blocks = dict(open_source(tmp_path, PANEL).blocks(4))
+    assert [sorted(set(block.events["client"])) for block in blocks.values()] == [
+        ["c1", "c2", "c3"],
+        ["c4", "c5", "c7"],
+        ["c10", "c11", "c8", "c9"],
+    ]
+    assert not any(event.endswith("-later") for block in blocks.values() for event in block.events["event_id"])
+
+
+def test_a_sample_keeps_the_event_that_triggers_it(tmp_path: Path) -> None:
+    prepared, task = card_and_shop()
+    prepared.write(tmp_path)
+    for _, block in open_source(tmp_path, task).blocks(3):
+        assert set(block.samples["trigger"]) <= set(block.events["event_id"])
+
+
+def test_keys_of_another_type_are_compared_as_text_as_sequences_do(tmp_path: Path) -> None:
+    prepared = panel(12)
+    number = pl.col("client").str.slice(1)
+    mixed = replace(
+        prepared,
+        events=prepared.events.with_columns(number.cast(pl.Int64)),
+        samples=prepared.samples.with_columns(number),
+    )
+    mixed.write(tmp_path)
+    assert sum(len(block.events) for _, block in open_source(tmp_path, PANEL).blocks(5)) == len(prepared.events)
+
+
+def test_blocks_can_be_skipped(tmp_path: Path) -> None:
+    panel(10).write(tmp_path)
+    assert [number for number, _ in open_source(tmp_path, PANEL).blocks(3, skip={0, 2})] == [1, 3]
+
+
+def test_a_missing_key_column_is_named_by_the_sequences(tmp_path: Path) -> None:
+    prepared = panel(6)
+    replace(prepared, events=prepared.events.drop("client")).write(tmp_path)
+    [(_, block)] = open_source(tmp_path, PANEL).blocks(6)
+    with pytest.raises(TaskError, match="no key column 'client'"):
+        build(block, PANEL)
+
+
+def test_a_changed_byte_of_the_data_is_found_before_scoring(tmp_path: Path) -> None:
+    panel(6).write(tmp_path)
+    path = tmp_path / "events.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"events\.parquet: is not what manifest\.json says"):
+        open_source(tmp_path, PANEL)
+
+
+def test_data_without_samples_are_refused(tmp_path: Path) -> None:
+    prepared = panel(6)
+    replace(prepared, samples=prepared.samples.clear()).write(tmp_path)
+    with pytest.raises(DataError, match=r"samples\.parquet: has no samples"):
+        open_source(tmp_path, PANEL)
+
+
+def test_samples_that_ask_before_any_event_have_none(tmp_path: Path) -> None:
+    prepared = panel(6)
+    early = prepared.samples.with_columns(pl.col("as_of") - timedelta(days=1000))
+    replace(prepared, samples=early).write(tmp_path)
+    [(_, block)] = open_source(tmp_path, PANEL).blocks(6)
+    assert block.events.is_empty()

@@ -1,0 +1,214 @@
+"""Scoring runs: resumed ones end with the bytes of undisturbed ones, and a folder holds one run only."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.scoring.models import PANEL, bundle_for, panel, saved
+from trmfin.data.files import read_json
+from trmfin.errors import ConfigError, RunError
+from trmfin.learn.bundle import Bundle
+from trmfin.learn.policy import Policy
+from trmfin.scoring.folder import verify_run
+from trmfin.scoring.runs import score_run
+
+CLIENTS, SHARD = 120, 4  # 30 shards
+HALTING = Policy(halt_epsilon=0.3)
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Path]:
+    """A saved bundle that halts early, and the folder of prepared data beside it."""
+    folder = tmp_path_factory.mktemp("ready")
+    prepared = panel(CLIENTS)
+    return saved(prepared, bundle_for(prepared, PANEL, policy=HALTING), folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ready: tuple[Bundle, Path]) -> dict[str, bytes]:
+    out = ready[1].parent / "undisturbed"
+    score_run(*ready, out, shard_rows=SHARD, threads=1)
+    return contents(out)
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """Every byte of a run but the manifest's, which holds times."""
+    return {
+        path.relative_to(run).as_posix(): path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def stopped_after(ready: tuple[Bundle, Path], out: Path, rows: int, **settings: Any) -> None:
+    """A run that ends in an exception once so many rows are scored."""
+
+    class Stop(Exception):
+        pass
+
+    def tell(progress: Any) -> None:
+        if progress.rows >= rows:
+            raise Stop
+
+    with pytest.raises(Stop):
+        score_run(*ready, out, **({"shard_rows": SHARD, "threads": 1} | settings), tell=tell)
+
+
+def test_a_run_has_one_row_a_sample_in_order(ready: tuple[Bundle, Path], tmp_path: Path) -> None:
+    summary = score_run(*ready, tmp_path / "run", shard_rows=50, threads=1)
+    table = pl.read_parquet(tmp_path / "run" / "scores" / "part-*.parquet")
+    assert table.columns == ["sample_id", "as_of", "score", "step", "logits", "halts", "band"]
+    assert table["sample_id"].to_list() == [f"s{c}" for c in range(CLIENTS)]
+    assert table["as_of"].dtype == pl.Datetime("us", "UTC") and table["score"].is_between(0, 1).all()
+    assert table["logits"].list.len().to_list() == table["halts"].list.len().to_list() == table["step"].to_list()
+    assert table["band"].to_list() == [next(n for n, upper in HALTING.bands if s <= upper) for s in table["score"]]
+    assert (summary.rows, summary.rows_now, sum(band.rows for band in summary.bands)) == (CLIENTS, CLIENTS, CLIENTS)
+    assert 0 < summary.effort.saved < 1 and summary.effort.sample_steps == table["step"].sum()
+    assert [len(pl.read_parquet(part)) for part in sorted((tmp_path / "run" / "scores").iterdir())] == [50, 50, 20]
+
+
+def test_the_manifest_says_what_the_run_was_made_of(ready: tuple[Bundle, Path], tmp_path: Path) -> None:
+    score_run(*ready, tmp_path / "run", threads=1, steps=3)
+    manifest = verify_run(tmp_path / "run")
+    assert manifest["bundle"]["sha256"] == ready[0].sha256
+    assert manifest["inputs"]["files"] == {
+        k: v for k, v in read_json(ready[1] / "manifest.json", RunError)["files"].items() if k != "rejects.parquet"
+    }
+    assert manifest["settings"] == {"steps": 3, "batch_size": manifest["settings"]["batch_size"], "threads": 1, "shard_rows": 50_000}
+    assert manifest["policy"] == HALTING.to_json()
+    assert manifest["times"]["started"] < manifest["times"]["finished"]
+    assert {"torch", "trmfin"} <= manifest["versions"].keys()
+
+
+def test_two_runs_of_the_same_have_the_same_bytes(ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    score_run(*ready, tmp_path / "run", shard_rows=SHARD, threads=1)
+    assert contents(tmp_path / "run") == undisturbed
+
+
+@pytest.mark.parametrize("rows", [1, 17, 118])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path, rows: int
+) -> None:
+    stopped_after(ready, tmp_path / "run", rows)
+    summary = score_run(*ready, tmp_path / "run", shard_rows=SHARD, threads=1, resume=True)
+    assert contents(tmp_path / "run") == undisturbed
+    assert summary.rows - summary.rows_now == rows // SHARD * SHARD and summary.rows == CLIENTS
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path, checkout: Path
+) -> None:
+    out, shards = tmp_path / "run", 0
+    for _ in range(2):
+        kill_amid(ready[1].parent, out, checkout, after=shards + random.randint(1, 8))
+        kept = len((out / "progress.jsonl").read_bytes().splitlines())
+        assert shards < kept < 30
+        shards = kept
+    score_run(*ready, out, shard_rows=SHARD, threads=1, resume=True)
+    assert contents(out) == undisturbed
+
+
+def kill_amid(folder: Path, out: Path, checkout: Path, after: int, shard_rows: int = SHARD) -> None:
+    """Score in another process; kill it at a random moment after so many shards."""
+    command = [sys.executable, "-m", "trmfin.score", str(folder / "bundle"), str(folder / "prepared"), "--out", str(out)]
+    command += ["--shard-rows", str(shard_rows), "--threads", "1", "--resume"]
+    with subprocess.Popen(command, cwd=checkout, stderr=subprocess.DEVNULL) as process:
+        progress, until = out / "progress.jsonl", time.monotonic() + 60
+        while not progress.exists() or len(progress.read_bytes().splitlines()) < after:
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.02))
+        process.send_signal(signal.SIGKILL)
+
+
+def test_a_changed_finished_shard_is_made_again(ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    stopped_after(ready, tmp_path / "run", 50)
+    path = tmp_path / "run" / "scores" / "part-00003.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    score_run(*ready, tmp_path / "run", shard_rows=SHARD, threads=1, resume=True)
+    assert contents(tmp_path / "run") == undisturbed
+
+
+def another_bundle(ready: tuple[Bundle, Path]) -> dict[str, Any]:
+    return {"bundle": replace(ready[0], sha256="f" * 64)}
+
+
+def another_data(ready: tuple[Bundle, Path]) -> dict[str, Any]:
+    folder = ready[1].parent / "other"
+    panel(CLIENTS + 2).write(folder)
+    return {"prepared": folder}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (another_bundle, r"bundle\.sha256 is \w+…, asked for ffffffffffff…"),
+        (another_data, r"inputs\.files\.events\.parquet is .*inputs\.rows is 120, asked for 122"),
+        (lambda ready: {"steps": 2}, r"settings\.steps is 4, asked for 2"),
+        (lambda ready: {"shard_rows": 5}, r"settings\.shard_rows is 4, asked for 5"),
+        (lambda ready: {"threads": 2}, r"settings\.threads is 1, asked for 2"),
+        (lambda ready: {"policy": Policy(halt_epsilon=0.1)}, r"policy\.halt_epsilon is 0\.3, asked for 0\.1"),
+    ],
+)
+def test_another_run_is_refused_with_what_differs(
+    ready: tuple[Bundle, Path], tmp_path: Path, change: Callable[[tuple[Bundle, Path]], dict[str, Any]], said: str
+) -> None:
+    same: dict[str, Any] = {"bundle": ready[0], "prepared": ready[1], "shard_rows": SHARD, "threads": 1}
+    stopped_after(ready, tmp_path / "run", 9)
+    with pytest.raises(RunError, match=said):
+        score_run(**(same | change(ready)), out=tmp_path / "run", resume=True)
+
+
+def test_an_interrupted_run_is_not_overwritten_unasked(ready: tuple[Bundle, Path], tmp_path: Path) -> None:
+    stopped_after(ready, tmp_path / "run", 9)
+    with pytest.raises(RunError, match="holds an interrupted run; go on with --resume"):
+        score_run(*ready, tmp_path / "run", shard_rows=SHARD, threads=1)
+
+
+def test_a_finished_run_is_never_overwritten_and_resume_checks_it(ready: tuple[Bundle, Path], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = score_run(*ready, out, threads=1)
+    with pytest.raises(RunError, match="holds a finished run"):
+        score_run(*ready, out, threads=1)
+    again = score_run(*ready, out, threads=1, resume=True)
+    assert (again.rows, again.rows_now, again.bands, again.effort) == (CLIENTS, 0, done.bands, done.effort)
+    (out / "scores" / "part-00000.parquet").write_bytes(b"")
+    with pytest.raises(RunError, match=r"scores/part-00000\.parquet was changed"):
+        score_run(*ready, out, threads=1, resume=True)
+
+
+def test_a_folder_with_other_files_is_left_alone(ready: tuple[Bundle, Path], tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(RunError, match=r"holds 'thesis\.txt', which is no part of a run"):
+        score_run(*ready, tmp_path, threads=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("settings", [{"shard_rows": 0}, {"threads": 0}, {"batch_size": -1}, {"steps": 9}])
+def test_impossible_settings_are_refused_before_anything_is_written(
+    ready: tuple[Bundle, Path], tmp_path: Path, settings: dict[str, int]
+) -> None:
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        score_run(*ready, tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_one_clear_error_and_the_run_can_go_on(
+    ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        with pytest.raises(RunError, match="No space left on device"):
+            score_run(*ready, tmp_path / "run", shard_rows=SHARD, threads=1)
+    score_run(*ready, tmp_path / "run", shard_rows=SHARD, threads=1, resume=True)
+    assert contents(tmp_path / "run") == undisturbed
