@@ -16,7 +16,7 @@ import numpy as np
 
 from trmfin import __version__
 from trmfin.data.files import make_folder, read_json, sha256_of, write_json, write_parquet
-from trmfin.data.prepared import assemble, check_share, read_raws, take_in, write_rejects
+from trmfin.data.prepared import assemble, check_share, read_raws, take_in, verified, write_rejects
 from trmfin.data.seal import sealed
 from trmfin.errors import ConfigError, RunError
 from trmfin.learn.bundle import Bundle
@@ -103,7 +103,7 @@ def score_run(
         _refuse_used(out, resume)
         remove_parts(out)
         if pipeline is not None:
-            source = _prepare(pipeline, prepared, out / PREPARED, max_reject_share, bundle.task)
+            source = _prepare(pipeline, prepared, out, max_reject_share, bundle.task)
         job = describe(bundle, source, settings)
         if (out / MANIFEST).exists():
             return _already_finished(out, job, bundle.policy)
@@ -158,21 +158,36 @@ def _refuse_used(out: Path, resume: bool) -> None:
         raise RunError(f"{out}: holds a finished run; choose another --out (--resume only checks that it is whole)")
     if not resume and (out / JOB).exists():
         raise RunError(f"{out}: holds an interrupted run; go on with --resume or choose another --out")
-    begun = (out / MANIFEST).exists() or (out / JOB).exists()
-    ours = {PREPARED, MANIFEST, JOB, PROGRESS, *TABLES} if begun else {PREPARED}
+    ours = {PREPARED, MANIFEST, JOB, PROGRESS, *TABLES} if _begun(out) else {PREPARED}
     if strange := sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path.name not in ours):
         raise RunError(f"{out}: holds {strange[0]!r}, which is no part of a run; choose a new or empty folder for --out")
 
 
-def _prepare(pipeline: Pipeline, raw: Path, folder: Path, max_reject_share: float, task: Task) -> Source:
-    """Raw data through the pipeline, as `python -m trmfin.prepare` does it, into the run folder."""
+def _prepare(pipeline: Pipeline, raw: Path, out: Path, max_reject_share: float, task: Task) -> Source:
+    """Raw data through the pipeline, as `python -m trmfin.prepare` does it, into the run folder; not again where they are there.
+
+    Raises RunError where the folder holds a run of other raw data.
+    """
+    folder, raws = out / PREPARED, read_raws(pipeline, raw)
+    if (folder / "manifest.json").exists():
+        there = verified(folder)
+        asked = {"pipeline": pipeline.name, **{table: found.sha256 for table, found in raws.items()}}
+        lines = differences({"pipeline": there.get("pipeline"), **{item["table"]: item["sha256"] for item in there["inputs"]}}, asked)
+        if not lines:
+            return open_source(folder, task)
+        if _begun(out):
+            raise RunError(f"{out}: holds a run of other raw data: {'; '.join(lines)}; ask for the same again or choose another --out")
     now = datetime.now(UTC)
-    intake = take_in(pipeline, read_raws(pipeline, raw), now)
+    intake = take_in(pipeline, raws, now)
     if intake.too_many(max_reject_share):
         write_rejects(intake.rejects, folder)
         check_share(intake, max_reject_share, f"every rejected row is in {folder / 'rejects.parquet'}")
     assemble(pipeline, intake, now).write(folder)
     return open_source(folder, task)
+
+
+def _begun(out: Path) -> bool:
+    return (out / MANIFEST).exists() or (out / JOB).exists()
 
 
 def _begin(out: Path, job: dict[str, Any]) -> list[Shard]:

@@ -28,7 +28,7 @@ class Effort:
         return 1 - self.sample_steps / self.sample_steps_in_full if self.sample_steps_in_full else 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
     """Answers per token or choice, M rows in the order of samples, targets, tokens."""
 
@@ -40,7 +40,7 @@ class Answers:
     step: NDArray[np.int32]  # (M,) supervision step the answer is from
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
     """N scored samples, S steps at most. Scores lie in [0, 1], higher = riskier (the task's primary target says of what)."""
 
