@@ -35,13 +35,33 @@ SLOT_TENSORS = ("y", "z", "loss")
 def identity(
     sequences: Sequences, train: NDArray[np.int64], validation: NDArray[np.int64], model: ModelConfig, settings: TrainSettings
 ) -> str:
-    """Hash of what a checkpoint belongs to: another task, split, shape or setting must not be resumed from it."""
+    """Hash of what a checkpoint belongs to: other data, another split, shape or setting must not be resumed from it."""
     plain = json.dumps([sequences.task.sha256, model.to_json(), settings.to_json(), FORMAT], sort_keys=True)
     digest = hashlib.sha256(plain.encode())
     for rows in (train, validation):
         digest.update(np.ascontiguousarray(rows).tobytes())
-    digest.update("\n".join(map(str, sequences.sample_ids)).encode())
+    digest.update(content(sequences).encode())
     return digest.hexdigest()
+
+
+def content(sequences: Sequences) -> str:
+    """Hash of all that samples are made of: another value, window, link or answer gives another hash."""
+    digest = hashlib.sha256("\n".join(map(str, sequences.sample_ids)).encode())
+    digest.update(json.dumps(sequences.fitted.to_json() if sequences.fitted else {}, sort_keys=True).encode())
+    for array in _arrays(sequences):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _arrays(sequences: Sequences) -> list[NDArray[Any]]:
+    found: list[NDArray[Any]] = [sequences.group]
+    for columns in (sequences.events, sequences.samples):
+        found += [columns.known_at, columns.numbers, columns.codes, *columns.operands.values(), *columns.late.values()]
+    for window in sequences.windows.values():
+        found += [window.order, window.start, window.stop]
+    targets, links = sequences.targets, sequences.links
+    found += [*targets.values.values(), *targets.known_at.values()]
+    return [*found, links.source, links.target, links.kind, links.known_at]
 
 
 def save(path: Path, run: Run, identity: str) -> None:
@@ -67,7 +87,8 @@ def save(path: Path, run: Run, identity: str) -> None:
         "average_count": run.average.count,
     }
     with replacing(path) as file:
-        file.write(save_tensors(tensors, metadata={"run": json.dumps(plain)}))
+        header = json.dumps(plain)
+        file.write(save_tensors(tensors, metadata={"run": header, "sha256": _digest(tensors, header)}))
 
 
 def load(path: Path, run: Run, identity: str) -> None:
@@ -77,8 +98,11 @@ def load(path: Path, run: Run, identity: str) -> None:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            plain = json.loads(file.metadata()["run"])
+            header, digest = (file.metadata()[name] for name in ("run", "sha256"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        if digest != _digest(tensors, header):
+            raise ValueError("its content does not match its sha256")
+        plain = json.loads(header)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path.name}: not a readable checkpoint ({error}); delete it to train from the start") from error
     if plain.get("identity") != identity:
@@ -103,6 +127,15 @@ def load(path: Path, run: Run, identity: str) -> None:
     for name, value in plain["run"].items():
         setattr(run, name, value)
     run.average.count = plain["average_count"]
+
+
+def _digest(tensors: dict[str, Tensor], header: str) -> str:
+    """Hash of everything in the file."""
+    digest = hashlib.sha256(header.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _parts(run: Run) -> dict[str, dict[str, Tensor]]:

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trmfin.errors import DataError
+from trmfin.errors import DataError, RunError
 from trmfin.learn import checkpoint as saved
+from trmfin.learn.holdout import known
 from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
 from trmfin.learn.settings import TrainSettings
 from trmfin.learn.slots import Slots
@@ -70,11 +71,11 @@ def fit(
     sequences: aligned to `fitted`, which was fitted on training rows only. initial: weights to begin with, such as
     `pretrain` gives; others start at random. checkpoint: a file that is written at each
     validation and resumed from where it exists; a resumed run is bit-identical to an undisturbed one.
-    Raises DataError where the primary target has no known training or validation labels.
+    max_seconds: train for about so long, then judge once more and stop.
+    Raises DataError where the primary target has no known training or validation labels, RunError where training diverges.
     """
     for name, rows in (("training", train), ("validation", validation)):
-        known = np.isfinite(sequences.targets.values[sequences.task.primary][rows].astype(np.float64)).any()
-        if not len(rows) or not known:
+        if not known(sequences)[rows].any():
             raise DataError(
                 f"{name} rows: {len(rows)} rows, none with a known target {sequences.task.primary!r}; training needs labelled samples"
             )
@@ -88,14 +89,19 @@ def fit(
     advance = slot_step if settings.refill else loop_step
     while run.step < total:
         loss = advance(run, sequences, settings)
-        if run.step % every and run.step < total:
+        late = max_seconds is not None and time.monotonic() - began > max_seconds
+        if run.step % every and run.step < total and not late:
             tell(Progress(step=run.step, total=total, seconds=time.monotonic() - began, loss=loss))
             continue
         judged = validate(run, sequences, validation, loss)
+        if not run.best:
+            raise RunError(
+                f"training: validation loss {judged} after {run.step} steps, so it diverged; lower learning_rate or warm up longer"
+            )
         tell(Progress(step=run.step, total=total, seconds=time.monotonic() - began, loss=loss, validation=judged))
         if checkpoint is not None:
             saved.save(checkpoint, run, identity=identity)
-        if max_seconds is not None and time.monotonic() - began > max_seconds:
+        if late:
             break
     return Trained(
         weights={name: value.numpy() for name, value in run.best.items()},

@@ -62,14 +62,14 @@ def loop_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
     slots, network = run.slots, run.network.train()
     slots.rows = slots.next_rows(settings.batch_size)
     batch = hide(sequences.batch(slots.rows), settings, run.step)
-    setting = network.setting(batch)
-    x = network.encode(batch)
-    state = network.core.start(x)
     mean = torch.zeros(())
-    for _ in range(network.config.supervision_steps):
-        state = network.core(x, state.detach(), setting)
-        losses = supervised(network, network.read(state, setting), batch, settings)
-        mean = mean + losses.mean() / network.config.supervision_steps
+    with precision(settings):
+        x, setting = network.encode(batch), network.setting(batch)
+        state = network.core.start(x)
+        for _ in range(network.config.supervision_steps):
+            state = network.core(x, state.detach(), setting)
+            losses = supervised(network, network.read(state, setting), batch, settings)
+            mean = mean + losses.mean() / network.config.supervision_steps
     take_step(run, mean, settings)
     return float(mean.detach())
 
@@ -102,7 +102,8 @@ def halting(
         loss = F.binary_cross_entropy_with_logits(answer.halt, right.float())
         random = draw(settings.seed, EXPLORE, run.step + 1)
         explores = random.random(len(slots.age)) < EXPLORATION
-        least = np.where(explores, random.integers(MINIMUM_DEPTH, network.config.supervision_steps + 1, len(slots.age)), 1)
+        deepest = max(network.config.supervision_steps, MINIMUM_DEPTH)
+        least = np.where(explores, random.integers(MINIMUM_DEPTH, deepest + 1, len(slots.age)), 1)
         return loss, (answer.halt.detach() > 0).numpy() & (slots.age + 1 >= least)
     later = torch.from_numpy(slots.age > 0)
     gained = (slots.loss - losses > settings.halt_gain).float()
