@@ -86,14 +86,17 @@ def _recipe(config: Path | None, preset: str, seed: int) -> Recipe:
 
 
 def _check_free(out: Path, resume: bool, force: bool) -> None:
-    """Raises RunError unless `out` may be written to."""
+    """Raises RunError unless `out` may be written to. A training that was to replace a bundle may be resumed beside it."""
+    if resume and force:
+        raise ConfigError("--resume and --force: one goes on with an interrupted training, the other throws it away; give one of them")
     unfinished = out / UNFINISHED
     if force:
         shutil.rmtree(unfinished, ignore_errors=True)
         return
-    if (out / "manifest.json").exists():
+    begun = unfinished.exists() and any(unfinished.iterdir())
+    if (out / "manifest.json").exists() and not (begun and resume):
         raise RunError(f"{out}: already holds a bundle; choose another --out, or --force to replace it")
-    if unfinished.exists() and any(unfinished.iterdir()) and not resume:
+    if begun and not resume:
         raise RunError(f"{out}: holds an interrupted training; go on with --resume, or start again with --force")
 
 
@@ -109,7 +112,7 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
             f"{name} {held[name]['value']:.4f} [{held[name]['low']:.4f}, {held[name]['high']:.4f}]"
             for name in ("auc", "ap", "log_loss", "ece")
         )
-        typer.echo(f"held out    {held['samples']:,} samples, single members: {said}")
+        typer.echo(f"held out    {held['samples']:,} samples, by members that had not seen them: {said}")
 
 
 if __name__ == "__main__":

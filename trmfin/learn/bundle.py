@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from trmfin import __version__
-from trmfin.data.files import make_folder, read_json, read_parquet, replacing, sha256_of, write_json, write_parquet
+from trmfin.data.files import json_bytes, make_folder, read_json, read_parquet, replacing, sha256_of, write_json, write_parquet
 from trmfin.data.seal import is_sealed, sealed
 from trmfin.errors import BundleError, TrmfinError
 from trmfin.learn.calibrate import Calibration
@@ -24,6 +25,7 @@ from trmfin.sequences.task import Task
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+REASON = 160  # characters of a foreign library's message that are passed on
 WEIGHTS = "weights.safetensors"
 REFERENCE = "reference.parquet"
 PARTS = (WEIGHTS, "task.json", "config.json", "fitted.json", "calibration.json", "policy.json", "card.json", REFERENCE)
@@ -49,14 +51,18 @@ class Bundle:
         try:
             task = Task.from_json(_json(folder, "task.json"))
             fitted = Fitted.from_json(_json(folder, "fitted.json"))
-            network = Ensemble(task, fitted, ModelConfig.from_json(_json(folder, "config.json")))
+            if fitted.task_sha256 != task.sha256:
+                raise BundleError(f"bundle {folder.name}: fitted.json belongs to another task than task.json; train it again")
+            config = ModelConfig.from_json(_json(folder, "config.json"))
+            with torch.random.fork_rng(devices=[]):
+                network = Ensemble(task, fitted, config)
             network.load_state_dict(load_tensors((folder / WEIGHTS).read_bytes()))
             calibration = Calibration.from_json(_json(folder, "calibration.json"))
             policy = Policy.from_json(_json(folder, "policy.json"))
         except BundleError:
             raise
         except (TrmfinError, SafetensorError, RuntimeError, OSError, KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"bundle {folder.name}: its parts do not fit together ({error}); train it again") from error
+            raise BundleError(f"bundle {folder.name}: its parts do not fit together ({str(error)[:REASON]}); train it again") from error
         return cls(
             network=network.eval(),
             task=task,
@@ -99,7 +105,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     found = manifest.get("format")
     if not isinstance(found, int) or found > FORMAT:
         raise BundleError(f"bundle {folder.name}: format {found!r}, this version reads up to {FORMAT}; update trmfin")
-    if not is_sealed(manifest):
+    if not is_sealed(manifest) or (folder / MANIFEST).read_bytes() != json_bytes(manifest):
         raise BundleError(f"bundle {folder.name}: {MANIFEST} was changed: its content does not match its seal; copy the bundle again")
     files = manifest.get("files")
     if not isinstance(files, dict):

@@ -52,6 +52,6 @@ def dealt_parts(sequences: Sequences, rows: NDArray[np.int64], folds: int, seed:
 def latest(sequences: Sequences, rows: NDArray[np.int64]) -> Split:
     """The latest labelled rows, and those whose label was known before them."""
     as_of, known_at = sequences.as_of[rows], sequences.targets.known_at[sequences.task.primary][rows]
-    start = np.quantile(as_of, 1 - LATEST_SHARE, method="higher")
+    start = max(np.quantile(as_of, 1 - LATEST_SHARE, method="higher"), np.unique(as_of)[1])  # something must lie before it
     split = walk_forward(as_of, known_at, starts=np.array([start]), test_span=int(as_of.max() - start) + 1)[0]
     return Split(train=rows[split.train], test=rows[split.test])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -25,6 +27,7 @@ from trmfin.sequences.sequences import Sequences
 from trmfin.sequences.splits import Split
 
 Rows = NDArray[np.int64]
+SEEDS_APART = 1000  # so that runs of neighbouring seeds share no member
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class Job:
     max_seconds: float | None
 
     def run(self, tell: Callable[[Progress], None]) -> Trained:
-        settings = replace(self.settings, seed=self.settings.seed + self.index)
+        settings = replace(self.settings, seed=self.settings.seed * SEEDS_APART + self.index)
         return fit(
             self.sequences,
             self.split.train,
@@ -63,8 +66,8 @@ class TrainedEnsemble:
 
     network: Ensemble
     members: list[Trained]
-    held_out: Rows  # (n,) rows, each held out by one member
-    logits: NDArray[np.float64]  # (n, S) raw logits of the primary target by the member that held the row out
+    held_out: Rows  # (n,) rows that members held out, ascending
+    logits: NDArray[np.float64]  # (n, S) raw logits of the primary target, the mean of those members that held the row out
 
 
 def fit_members(
@@ -83,8 +86,10 @@ def fit_members(
     """Train config.members networks; member i on splits[i].train, its best step chosen on splits[i].test.
 
     sequences: aligned to `fitted`. folder: where members keep their checkpoints, resumed from if there. max_seconds:
-    for the whole ensemble. workers: processes side by side; 1 trains in this process. The result does not depend on it.
+    for the whole ensemble. workers: processes side by side; 1 trains in this process. The result does not depend on it:
+    each of several members has one thread, wherever it trains.
     """
+    workers = min(workers, model.members)
     rounds = -(-model.members // workers)
     jobs = [
         Job(
@@ -100,13 +105,17 @@ def fit_members(
         )
         for index in range(model.members)
     ]
-    members = [job.run(_teller(tell, job.index)) for job in jobs] if workers == 1 else list(_side_by_side(jobs, workers, tell))
-    network = Ensemble(sequences.task, fitted, model)
+    members = list((_one_by_one if workers == 1 else _side_by_side)(jobs, workers, tell))
+    with torch.random.fork_rng(devices=[]):
+        network = Ensemble(sequences.task, fitted, model).eval()
     for mine, trained in zip(network.networks, members, strict=True):
         mine.load_state_dict({name: torch.from_numpy(value) for name, value in trained.weights.items()})
     held = [split.test for split in splits[: model.members]]
-    logits = [primary_logits(member, sequences, rows) for member, rows in zip(network.eval().networks, held, strict=True)]
-    return TrainedEnsemble(network=network, members=members, held_out=np.concatenate(held), logits=np.concatenate(logits))
+    logits = np.concatenate([primary_logits(member, sequences, rows) for member, rows in zip(network.networks, held, strict=True)])
+    held_out, place, times = np.unique(np.concatenate(held), return_inverse=True, return_counts=True)
+    total = np.zeros((len(held_out), logits.shape[1]))
+    np.add.at(total, place, logits)
+    return TrainedEnsemble(network=network, members=members, held_out=held_out, logits=total / times[:, None])
 
 
 def primary_logits(network: Network | Ensemble, sequences: Sequences, rows: Rows, size: int = 512) -> NDArray[np.float64]:
@@ -127,6 +136,22 @@ def primary_logits(network: Network | Ensemble, sequences: Sequences, rows: Rows
 
 def _teller(tell: Callable[[int, Progress], None], index: int) -> Callable[[Progress], None]:
     return lambda progress: tell(index, progress)
+
+
+def _one_by_one(jobs: list[Job], workers: int, tell: Callable[[int, Progress], None]) -> Iterator[Trained]:
+    """Run jobs in this process; several of them with one thread each, as other processes would."""
+    with _threads(torch.get_num_threads() if len(jobs) == 1 else 1):
+        yield from [job.run(_teller(tell, job.index)) for job in jobs]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    found = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(found)
 
 
 def _side_by_side(jobs: list[Job], workers: int, tell: Callable[[int, Progress], None]) -> Iterator[Trained]:
@@ -164,7 +189,7 @@ def _side_by_side(jobs: list[Job], workers: int, tell: Callable[[int, Progress],
 def _received(pipe: Any, job: Job) -> tuple[str, Any]:
     try:
         kind, value = pipe.recv()
-    except EOFError as error:
+    except (EOFError, OSError) as error:  # OSError: killed in the middle of a message
         raise RunError(
             f"training of member {job.index} ended without a word (killed, or out of memory); run again with --resume"
         ) from error
@@ -172,7 +197,8 @@ def _received(pipe: Any, job: Job) -> tuple[str, Any]:
 
 
 def _work(job: Job, pipe: Connection) -> None:
-    """A member's process."""
+    """A member's process. Ctrl-C is for the process that started it, which then ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     try:
         pipe.send(("done", job.run(lambda progress: pipe.send(("progress", progress)))))

@@ -26,7 +26,7 @@ from trmfin.sequences.sequences import Sequences
 
 REFERENCE_ROWS = 100
 LIMITS = (
-    "Valid for data like that of its window. Held-out metrics are of single members on training rows; "
+    "Valid for data like that of its window. Held-out metrics are of the members that had not seen a row; "
     "test results are in the report of an evaluation."
 )
 Tell = Callable[[int, Progress], None]
@@ -79,15 +79,17 @@ def learn(
     """Train on the labelled ones of `rows`; weights and calibration see no other sample's target.
 
     sequences: not yet aligned. start: what `begin` made of more histories than `rows`; None = of `rows`. See
-    `fit_members` for the rest. Raises DataError where no row has a known target.
+    `fit_members` for the rest. Raises DataError where no row has a known target, or too few of a class are held out.
     """
     labelled = rows[known(sequences)[rows]]
     if not len(labelled):
         raise DataError(f"training: no sample has a known target {sequences.task.primary!r}; prepare a file with labels")
+    splits = holdouts(sequences, labelled, recipe.model.members, recipe.training.seed)
+    _check_both_classes(sequences, np.unique(np.concatenate([split.test for split in splits])))
     start = start or begin(sequences, rows, recipe)
     ensemble = fit_members(
         sequences.aligned(start.fitted),
-        holdouts(sequences, labelled, recipe.model.members, recipe.training.seed),
+        splits,
         fitted=start.fitted,
         model=recipe.model,
         settings=recipe.training,
@@ -98,6 +100,17 @@ def learn(
         tell=tell,
     )
     return Learnt(ensemble=ensemble, fitted=start.fitted, calibration=calibrated(sequences, ensemble))
+
+
+def _check_both_classes(sequences: Sequences, held_out: NDArray[np.int64]) -> None:
+    """Calibration needs both classes among what is held out: said before training, not after."""
+    target = sequences.task.target(sequences.task.primary)
+    y = sequences.targets.values[target.name][held_out]
+    if target.head == "binary" and (fewest := min(int((y == 1).sum()), int((y == 0).sum()))) < 2:
+        raise DataError(
+            f"training: of {len(y)} held-out samples {fewest} are of the rarer class of {target.name!r}; "
+            "calibration needs at least 2 of each, so give more labelled samples or more members"
+        )
 
 
 def calibrated(sequences: Sequences, ensemble: TrainedEnsemble) -> Calibration:
@@ -146,7 +159,7 @@ def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: 
 
 
 def held_out_metrics(learnt: Learnt, sequences: Sequences) -> dict[str, Any]:
-    """Metrics of single members on the rows they held out; empty for heads without log-odds."""
+    """Metrics of members on the rows they held out; empty for heads without log-odds."""
     target = sequences.task.target(sequences.task.primary)
     if target.head != "binary":
         return {}
@@ -157,15 +170,17 @@ def held_out_metrics(learnt: Learnt, sequences: Sequences) -> dict[str, Any]:
 
 
 def reference(sequences: Sequences, rows: NDArray[np.int64]) -> pl.DataFrame:
-    """Evenly spaced training rows as the network saw them: the group `all_applicants` that explanations compare with."""
+    """Evenly spaced training rows as the network saw them: the group `all_applicants` that explanations compare with.
+
+    Columns numbers, codes and mask hold a sample's (L, F), (L, C) and (L,) in one row; one with nothing in it is left out.
+    """
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, REFERENCE_ROWS).round().astype(np.int64))]
     batch = sequences.batch(chosen)
+    seen: dict[str, NDArray[Any]] = {"numbers": batch.numbers, "codes": batch.codes, "mask": batch.mask}
     return pl.DataFrame(
         {
             "group": ["all_applicants"] * len(chosen),
             "sample_id": sequences.sample_ids[chosen].astype(str),
-            "numbers": batch.numbers.reshape(len(chosen), -1),
-            "codes": batch.codes.reshape(len(chosen), -1),
-            "mask": batch.mask,
+            **{name: values.reshape(len(chosen), values[0].size) for name, values in seen.items() if values.size},
         }
     )
