@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class Bundle:
             sha256=manifest["sha256"],
         )
 
-    def save(self, folder: Path, commit: str = "") -> str:
+    def save(self, folder: Path) -> str:
         """Write the bundle; the manifest comes last, so a killed save is never taken for a bundle. Returns its sha256."""
         make_folder(folder)
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -92,9 +93,18 @@ class Bundle:
             write_json(part, folder / f"{name}.json")
         write_parquet(self.reference, folder / REFERENCE)
         files = {name: sha256_of(folder / name) for name in PARTS}
-        manifest = {"format": FORMAT, "trmfin": __version__, "commit": commit, "files": files}
+        manifest = {"format": FORMAT, "trmfin": __version__, "commit": commit(), "files": files}
         write_json(sealed(manifest), folder / MANIFEST)
         return sha256_of(folder / MANIFEST)
+
+
+def commit() -> str:
+    """The commit of the checkout this code runs from; "" where it is installed without one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip()
 
 
 def checked_manifest(folder: Path) -> dict[str, Any]:

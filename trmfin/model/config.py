@@ -82,8 +82,8 @@ def swiglu_width(width: int, multiple: int) -> int:
 
 
 PRESETS: dict[str, ModelConfig] = {
-    "tiny": ModelConfig(width=32, latent_steps=2, answer_steps=1),  # one net for scoring on a CPU
-    "small": ModelConfig(width=32, latent_steps=2, answer_steps=1, members=8),
+    "tiny": ModelConfig(width=32, latent_steps=2, answer_steps=1, supervision_steps=3),  # one net for scoring on a CPU
+    "small": ModelConfig(width=32, latent_steps=2, answer_steps=1, supervision_steps=3, members=8),
     "paper": ModelConfig(width=512, head_width=64, inner_multiple=256, latent_steps=6, answer_steps=3, supervision_steps=16),
 }
 

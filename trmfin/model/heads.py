@@ -13,17 +13,17 @@ HALT_BIAS = -5.0  # at 0 training is trapped: every slot halts at once (arXiv:25
 
 
 class Linear(nn.Module):
-    """Logits from the leading token (binary, classes) or from every token (tokens)."""
+    """Logits from the leading token (binary, classes) or from every token (tokens); all zero at the start."""
 
     def __init__(self, target: Target, width: int) -> None:
         super().__init__()
         self.every_token = target.head == "tokens"
-        self.weight = linear(width, target.outputs)
+        self.weight = nn.Parameter(torch.zeros(target.outputs, width))
         self.bias = nn.Parameter(torch.zeros(target.outputs))
 
     def forward(self, y: Tensor) -> Tensor:
         """y: (B, L, D) → (B, K), or (B, L, K)."""
-        return self.weight(y if self.every_token else y[:, 0]) + self.bias
+        return F.linear(y if self.every_token else y[:, 0], self.weight, self.bias)
 
 
 class Ordered(nn.Module):

@@ -13,12 +13,13 @@ from trmfin.model.config import ModelConfig, swiglu_width
 from trmfin.model.core import Core, State
 from trmfin.model.heads import Halt, head
 from trmfin.model.inputs import Codes, PiecewiseLinear
-from trmfin.model.peers import GruCore
 from trmfin.model.layers import Setting, truncated_normal
+from trmfin.model.peers import GruCore
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Batch
 from trmfin.sequences.task import Task
 
+PLACE_STD = 0.3
 BACKWARD_COST = 2  # a backward pass costs about two forward passes
 
 
@@ -44,7 +45,7 @@ class Network(nn.Module):
         tags = 1 + len(task.histories)
         self.numbers = PiecewiseLinear(edge_table(task, fitted), config.width)
         self.codes = Codes([len(fitted.vocabulary[f.name]) + 2 for f in task.codes], config.width)
-        self.tags = nn.Parameter(truncated_normal(tags, config.width, std=1.0))
+        self.places = nn.Parameter(truncated_normal(task.length, config.width, std=PLACE_STD))
         self.relations = nn.Parameter(torch.zeros(len(task.relations) + 1, config.heads)) if task.relations else None
         self.core = Core(config, task.length) if config.core == "trm" else GruCore(config)
         self.heads = nn.ModuleDict({target.name: head(target, config.width) for target in task.targets})
@@ -55,9 +56,13 @@ class Network(nn.Module):
             self.register_buffer(name, (sample[:, None] == of_sample).float(), persistent=False)  # (tags, F or C)
 
     def encode(self, batch: Batch) -> Tensor:
-        """The question x, (B, L, D): a sum over fields and the token's history. Zero on padding."""
+        """The question x, (B, L, D): a sum over fields and the token's place. Zero on padding.
+
+        A place says which history a token belongs to and how many events are newer; rotary positions alone say only how
+        far two tokens lie apart, and without places later steps answer worse than earlier ones (docs/log.md).
+        """
         tag = torch.from_numpy(batch.tag)
-        x = self.tags[tag] + self.numbers(torch.from_numpy(batch.numbers), self.number_scope[tag])
+        x = self.places[: tag.shape[1]] + self.numbers(torch.from_numpy(batch.numbers), self.number_scope[tag])
         if batch.codes.shape[-1]:
             x = x + self.codes(torch.from_numpy(batch.codes), self.code_scope[tag])
         return x * torch.from_numpy(batch.mask).unsqueeze(-1)
