@@ -9,7 +9,8 @@ import typer.main
 
 from tests.architecture.tree import ROOT, Source, source, sources
 
-FENCE = re.compile(r"^```(?:bash|console|sh|text)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELLS = ("bash", "console", "sh", "text", "")
 INVOCATION = re.compile(r"(?:^|\s)(?:\S*python3? -m trmfin\.(?P<module>[\w.]+)|(?:\.venv/bin/)?trmfin (?P<command>\w+))(?P<rest>.*)$")
 VERB = re.compile(r"\bmake ((?:[a-z]+ )*[a-z]+)`|^(?:CI=true )?make ((?:[a-z]+ ?)+)$", re.MULTILINE)
 
@@ -32,8 +33,8 @@ def options() -> Options:
 
 def shown_commands(page: Source) -> Iterator[tuple[str, list[str]]]:
     """(module or command, arguments) of each trmfin call in a page's code blocks; a call may go on after a backslash."""
-    for block in FENCE.findall(page.text):
-        for line in block.replace("\\\n", " ").splitlines():
+    for language, block in FENCE.findall(page.text):
+        for line in (block if language in SHELLS else "").replace("\\\n", " ").splitlines():
             if found := INVOCATION.search(line.removeprefix("$ ")):
                 yield found["module"] or found["command"], shlex.split(found["rest"], comments=True)
 
