@@ -32,7 +32,7 @@ def copy(saved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "copy"))
 
 
-def refused(folder: Path, said: str = "bundle copy") -> str:
+def check_refused(folder: Path, said: str = "bundle copy") -> str:
     with pytest.raises(BundleError) as caught:
         Bundle.load(folder)
     message = str(caught.value)
@@ -47,7 +47,7 @@ def test_every_flipped_byte_is_found_and_its_file_named(copy: Path) -> None:
         whole = path.read_bytes()
         place = int(random.integers(len(whole)))
         path.write_bytes(whole[:place] + bytes([whole[place] ^ int(random.integers(1, 256))]) + whole[place + 1 :])
-        assert path.name in refused(copy, "") or "format" in refused(copy, ""), (path.name, place)
+        assert path.name in check_refused(copy, "") or "format" in check_refused(copy, ""), (path.name, place)
         path.write_bytes(whole)
     assert Bundle.load(copy).task == PANEL
 
@@ -55,13 +55,13 @@ def test_every_flipped_byte_is_found_and_its_file_named(copy: Path) -> None:
 def test_a_changed_space_in_the_manifest_is_found(copy: Path) -> None:
     path = copy / "manifest.json"
     path.write_bytes(path.read_bytes().replace(b'"files": {', b'"files":\t{'))
-    assert "manifest.json was changed" in refused(copy)
+    assert "manifest.json was changed" in check_refused(copy)
 
 
 @pytest.mark.parametrize("name", [*PARTS, "manifest.json"])
 def test_a_missing_file_is_named(name: str, copy: Path) -> None:
     (copy / name).unlink()
-    assert name in refused(copy, "")
+    assert name in check_refused(copy, "")
 
 
 @pytest.mark.parametrize("name", [*PARTS, "manifest.json"])
@@ -69,13 +69,13 @@ def test_a_cut_or_emptied_file_is_named(name: str, copy: Path) -> None:
     whole = (copy / name).read_bytes()
     for content in (whole[: len(whole) // 2], b"", whole + b" "):
         (copy / name).write_bytes(content)
-        assert name in refused(copy, "")
+        assert name in check_refused(copy, "")
 
 
 def test_a_file_that_is_a_folder_is_named(copy: Path) -> None:
     (copy / "card.json").unlink()
     (copy / "card.json").mkdir()
-    assert "card.json" in refused(copy)
+    assert "card.json" in check_refused(copy)
 
 
 @pytest.mark.parametrize("found", [2, 99, "1", None, [1]])
@@ -83,7 +83,7 @@ def test_a_bundle_of_a_newer_format_says_so(found: object, copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text()) | {"format": found}
     manifest.pop("seal")
     write_json(sealed(manifest), copy / "manifest.json")
-    assert f"format {found!r}, this version reads up to 1; update trmfin" in refused(copy)
+    assert f"format {found!r}, this version reads up to 1; update trmfin" in check_refused(copy)
 
 
 @pytest.mark.parametrize("files", [None, [], {}, {"weights.safetensors": "0"}, {name: 7 for name in PARTS}])
@@ -91,7 +91,7 @@ def test_a_manifest_that_lists_other_files_is_refused(files: object, copy: Path)
     manifest = json.loads((copy / "manifest.json").read_text()) | {"files": files}
     manifest.pop("seal")
     write_json(sealed(manifest), copy / "manifest.json")
-    refused(copy)
+    check_refused(copy)
 
 
 def test_a_manifest_cannot_point_outside_its_folder(copy: Path) -> None:
@@ -100,14 +100,14 @@ def test_a_manifest_cannot_point_outside_its_folder(copy: Path) -> None:
     manifest["files"]["../secret"] = "0" * 64
     manifest.pop("seal")
     write_json(sealed(manifest), copy / "manifest.json")
-    assert "../secret is missing" in refused(copy)
+    assert "../secret is missing" in check_refused(copy)
 
 
 def test_a_folder_that_is_no_bundle_says_what_was_expected(tmp_path: Path) -> None:
-    assert "no such folder; expected one written by `python -m trmfin.train" in refused(tmp_path / "nowhere", "nowhere")
-    assert "manifest.json" in refused(tmp_path, "")
+    assert "no such folder; expected one written by `python -m trmfin.train" in check_refused(tmp_path / "nowhere", "nowhere")
+    assert "manifest.json" in check_refused(tmp_path, "")
     (tmp_path / "file").write_text("x")
-    refused(tmp_path / "file", "file")
+    check_refused(tmp_path / "file", "file")
 
 
 def test_a_file_that_may_not_be_read_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_a_file_that_may_not_be_read_is_named(copy: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(Path, "open", denied)
     else:
         (copy / "weights.safetensors").chmod(0)
-    assert "weights.safetensors: cannot be read (Permission denied)" in refused(copy, "")
+    assert "weights.safetensors: cannot be read (Permission denied)" in check_refused(copy, "")
 
 
 def test_scoring_with_an_altered_bundle_ends_in_one_line_and_exit_1(copy: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trmfin.command import run
-from trmfin.errors import ConfigError, RunError
+from trmfin.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,10 +66,10 @@ def main(
     protocol = _protocol(use.protocol, test_start, test_days, train_days, known_from_days, windows)
     make_folder(out)
     with locked(out):
+        _check_free(out, resume)
         if bundle is not None:
             report, predictions = _of_bundle(bundle, data)
         else:
-            _check_free(out, resume)
             contest = _contest(use, data, protocol, _recipe(config), workers or os.cpu_count() or 1)
             report, predictions = _of_contest(contest, data, protocol, _names(baselines), seeds, _sizes(labels), draws, out)
         report["command"] = "python -m trmfin.evaluate " + shlex.join(sys.argv[1:])
@@ -80,6 +80,9 @@ def main(
 
 def _protocol(base: Protocol, test_start: str, test_days: int, train_days: int, delay: int, windows: int) -> Protocol:
     if not test_start:
+        given = {"--test-days": test_days, "--train-days": train_days, "--known-from-days": delay, "--windows": windows - 1}
+        if alone := [option for option, value in given.items() if value]:
+            raise ConfigError(f"{alone[0]}: walking forward needs --test-start too, the first day of the first test window")
         return base
     from trmfin.sequences.protocol import Protocol
 
@@ -97,7 +100,7 @@ def _names(baselines: str) -> list[str]:
     from trmfin.learn.contest import NETWORKS
 
     allowed = [*CHALLENGERS, *(name for name in NETWORKS if name != "trm")]
-    names = [name.strip() for name in baselines.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in baselines.split(",") if name.strip()))
     if unknown := [name for name in names if name not in allowed]:
         raise ConfigError(f"--baselines: {unknown[0]!r} is unknown; choose from {', '.join(allowed)}")
     return names
@@ -105,9 +108,12 @@ def _names(baselines: str) -> list[str]:
 
 def _sizes(labels: str) -> list[int]:
     try:
-        return [int(size) for size in labels.split(",") if size.strip()]
+        sizes = sorted({int(size) for size in labels.split(",") if size.strip()})
     except ValueError as error:
         raise ConfigError(f"--labels {labels!r}: expected whole numbers such as 300,1000,3000") from error
+    if sizes and sizes[0] < 1:
+        raise ConfigError(f"--labels {labels!r}: found {sizes[0]}; expected whole numbers of at least 1")
+    return sizes
 
 
 def _check_free(out: Path, resume: bool) -> None:
@@ -121,6 +127,12 @@ def _contest(use: Any, data: Prepared, protocol: Protocol, recipe: Recipe, worke
     from trmfin.sequences.splits import protocol_splits
 
     sequences = build(data, use.task)
+    times = len(set(sequences.as_of.tolist()))
+    if protocol.kind == "stratified" and not protocol.across_time and times > 1:
+        raise DataError(
+            f"{sequences.task.name}: samples have {times} different as_of, and folds without time would tell training what came later; "
+            "give --test-start and --test-days, so that training ends before testing begins"
+        )
     splits = protocol_splits(sequences, protocol)
     return Contest(sequences=sequences, features=use.challenger_features(data), recipe=recipe, splits=splits, workers=workers)
 
@@ -130,7 +142,7 @@ def _of_contest(
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Run all entries; the report and the predictions with all labels."""
     from trmfin.learn import report as numbers
-    from trmfin.learn.contest import Entry, window_names
+    from trmfin.learn.contest import Entry, drawn, window_names
 
     folds = range(len(contest.splits))
     names = ["trm", *baselines]
@@ -142,6 +154,8 @@ def _of_contest(
         for name in names
         if name != "tiny"
     ]
+    for entry in few:  # more labels than there are: said before training
+        drawn(contest, contest.splits[entry.fold].train, entry)
     predictions = _held(contest, full, out)
     report: dict[str, Any] = {
         "task": contest.sequences.task.name,
@@ -155,7 +169,8 @@ def _of_contest(
     }
     report["seconds"] = {name: entry["seconds"] for name, entry in report["models"].items()}
     if data.truth is not None:
-        report["gaps_closed"] = numbers.gaps_closed(predictions, data.truth)
+        asked = data.truth["target"] == contest.sequences.task.primary
+        report["gaps_closed"] = numbers.gaps_closed(predictions, data.truth.filter(asked))
     if few:
         report["scarcity"] = numbers.scarcity(_held(contest, few, out))
     return report, predictions

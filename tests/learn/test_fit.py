@@ -240,7 +240,7 @@ def test_grids_documents_and_several_horizons_are_learnt(make: Callable) -> None
 def test_slots_that_know_their_answer_halt_early_where_answers_are_exact() -> None:
     sequences = build(*grid())
     fitted = Fitted.fit(sequences, np.arange(2), 4)
-    settings = replace(TRAINING, epochs=400, batch_size=4, weight_decay=0.0)
+    settings = replace(TRAINING, epochs=250, batch_size=4, weight_decay=0.0)
     model, row = replace(MODEL, supervision_steps=4), np.array([0])
     trained = fit(sequences.aligned(fitted), row, row, fitted=fitted, model=model, settings=settings)
     assert trained.depths[1] > trained.depths[4] and 2 in trained.depths  # exploration keeps some going

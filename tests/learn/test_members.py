@@ -56,7 +56,7 @@ def test_members_trained_side_by_side_are_those_trained_in_turn(threads: int) ->
 
 def test_members_differ_and_neighbouring_seeds_share_none() -> None:
     first, second = (fitted(settings=replace(SHORT, seed=seed)) for seed in (0, 1))
-    assert len({member.weights["tags"].tobytes() for run in (first, second) for member in run.members}) == 4
+    assert len({member.weights["places"].tobytes() for run in (first, second) for member in run.members}) == 4
 
 
 def test_what_is_said_of_a_held_out_row_is_said_by_the_member_that_did_not_see_it() -> None:

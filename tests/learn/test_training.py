@@ -1,6 +1,6 @@
 """From prepared data to a bundle: what sees which rows, and what the card says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from tests.learn.tiny import MODEL, TASK, TRAINING, answering, asking, notes
+from tests.learn.tiny import MODEL, TASK, TRAINING, answering, asking, few_draws, notes
 from trmfin.data.prepared import Prepared
 from trmfin.errors import DataError
 from trmfin.learn.bundle import Bundle
@@ -23,7 +23,13 @@ from trmfin.learn.training import Learnt, begin, bundle_of, held_out_metrics, le
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.task import Target, Task
 
-RECIPE = Recipe(model=replace(MODEL, members=2), training=replace(TRAINING, epochs=6))
+RECIPE = Recipe(model=replace(MODEL, members=2), training=replace(TRAINING, epochs=3))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with few_draws():
+        yield
 
 
 @cache
@@ -75,7 +81,7 @@ def test_no_row_but_those_given_is_learnt_from() -> None:
 
 
 def test_learning_beats_a_guess_on_rows_it_never_saw() -> None:
-    found = learn(data(), np.arange(90), RECIPE)
+    found = learn(data(), np.arange(90), replace(RECIPE, training=replace(TRAINING, epochs=10)))
     bound = bundle(found, data())
     from trmfin.scoring.engine import score_rows
 
@@ -96,10 +102,10 @@ def test_a_bundle_says_where_it_comes_from_and_how_good_it_is(tmp_path: Path) ->
 
 
 def test_samples_of_many_times_are_held_out_once_each() -> None:
-    sequences = build(notes(60, months=6), TASK)
-    found = learn(sequences, np.arange(360), RECIPE)
+    sequences = build(notes(30, months=6), TASK)
+    found = learn(sequences, np.arange(180), RECIPE)
     card = bundle(found, sequences).card
-    assert card["held_out"]["samples"] == 60 and card["data"]["last_as_of"].startswith("2024-06-29")
+    assert card["held_out"]["samples"] == 30 and card["data"]["last_as_of"].startswith("2024-06-29")
 
 
 def test_reference_rows_are_spread_over_training_rows_as_the_network_sees_them() -> None:
@@ -121,7 +127,7 @@ def test_pre_training_sees_histories_and_no_target() -> None:
     assert all(np.array_equal(value, blank.weights[name], equal_nan=True) for name, value in one.weights.items())
     assert torch.equal(before, torch.get_rng_state()) and not any(name.startswith(("heads.", "halt.")) for name in one.weights)
     started = learn(data(), np.arange(120), recipe, start=one)
-    assert not torch.equal(started.ensemble.network.networks[0].tags, learnt().ensemble.network.networks[0].tags)
+    assert not torch.equal(started.ensemble.network.networks[0].places, learnt().ensemble.network.networks[0].places)
 
 
 def test_no_label_at_all_is_a_clear_error() -> None:

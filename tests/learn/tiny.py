@@ -1,19 +1,30 @@
-"""A world that is learnt in a second: what a client's few notes say decides the target, but for a few clients."""
+"""A world that is learnt in a second: what a client's few notes say decides the target, but for a few clients.
+
+This file is also a pipeline, whose data need no preparing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
+import dataframely as dy
 import numpy as np
 import polars as pl
+import pytest
 from numpy.typing import NDArray
 
 from trmfin.data.prepared import Prepared
+from trmfin.learn import report, training
+from trmfin.learn.intervals import fold_summary, summary
 from trmfin.learn.settings import TrainSettings
 from trmfin.model.config import ModelConfig
 from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.protocol import Protocol
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.task import Field, History, Target, Task
 
@@ -36,6 +47,22 @@ TASK = Task(
     group="household",
     money=("limit",),
 )
+PROTOCOL = Protocol(kind="stratified", folds=2, seed=42)
+
+
+class Raw(dy.Schema):
+    """Never read."""
+
+    client = dy.String()
+
+
+SCHEMAS: dict[str, type[dy.Schema]] = {"raw": Raw}
+ALIASES: dict[str, str] = {}
+
+
+def prepare(tables: dict[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Never called."""
+    raise NotImplementedError
 
 
 def notes(clients: int = 64, months: int = 1, labelled: bool = True) -> Prepared:
@@ -53,7 +80,7 @@ def notes(clients: int = 64, months: int = 1, labelled: bool = True) -> Prepared
                 when = as_of - timedelta(days=10 - k)
                 event = {"event_id": f"{c}.{month}.{k}", "event_time": when, "known_at": when, "event_type": "note", "client": f"c{c}"}
                 events.append({**event, "late": value, "kind": "abc"[(c + k) % 3]})
-            bad = (late[-1] >= 5 if late else c % 8 == 0) != (c % 11 == 0)
+            bad = bool(late and late[-1] >= 5) != (c % 11 == 0)
             sample = {
                 "sample_id": f"c{c}@{month}",
                 "as_of": as_of,
@@ -68,7 +95,7 @@ def notes(clients: int = 64, months: int = 1, labelled: bool = True) -> Prepared
     return Prepared(events=pl.DataFrame(events, schema_overrides=times), samples=pl.DataFrame(samples, schema_overrides=own))
 
 
-def features(prepared: Prepared) -> pl.DataFrame:
+def challenger_features(prepared: Prepared) -> pl.DataFrame:
     """For challengers: how late the newest note is, and how many there are."""
     newest = prepared.events.sort("known_at").group_by(pl.col("event_id").str.replace(r"\.\d+$", "")).agg(pl.col("late").last(), pl.len())
     key = pl.format("{}.{}", pl.col("client").str.slice(1), pl.col("sample_id").str.extract(r"@(\d+)"))
@@ -102,3 +129,13 @@ def answering(prepared: Prepared, name: str, answers: list[Any]) -> Prepared:
     known = pl.when(pl.Series(answers).is_not_null()).then(pl.col("as_of") + timedelta(days=20))
     added = {f"target_{name}": pl.Series(answers), f"target_{name}_known_at": known}
     return replace(prepared, samples=prepared.samples.with_columns(**added))
+
+
+@contextmanager
+def few_draws() -> Iterator[None]:
+    """Intervals of reports and cards from 20 draws instead of a thousand: for tests that are about something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (report, training):
+            patch.setattr(module, "summary", partial(summary, draws=20))
+        patch.setattr(report, "fold_summary", partial(fold_summary, draws=20))
+        yield

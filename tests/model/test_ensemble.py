@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from tests.model.test_network import TINY, answers, network, whole, world
+from tests.model.test_network import TINY, answers, drawn, network, whole, world
 from tests.worlds import document_chain, monthly_panel
 from trmfin.model.core import State
 from trmfin.model.ensemble import Ensemble
@@ -16,7 +16,10 @@ def ensemble(make=monthly_panel, members: int = 3) -> Ensemble:
     sequences = world(make)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Ensemble(sequences.task, sequences.fitted, replace(TINY, members=members)).eval()
+        made = Ensemble(sequences.task, sequences.fitted, replace(TINY, members=members)).eval()
+        for member in made.networks:
+            drawn(member)
+    return made
 
 
 def test_an_ensemble_answers_the_mean_of_its_members_logits_at_each_step() -> None:

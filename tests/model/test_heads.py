@@ -15,6 +15,15 @@ def target(kind: Head) -> Target:
     )
 
 
+def drawn(kind: Head) -> torch.nn.Module:
+    """The head with weights drawn wide: some start at zero."""
+    layer = head(target(kind), 8)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_()
+    return layer
+
+
 @pytest.fixture
 def y():
     """(B, L, D) of a large spread, so that constraints are strained."""
@@ -27,13 +36,13 @@ def y():
     ("kind", "shape"), [("binary", (1,)), ("classes", (4,)), ("ordinal", (3,)), ("quantiles", (3,)), ("tokens", (5, 4)), ("choice", (5, 5))]
 )
 def test_each_head_gives_one_logit_an_answer(kind: Head, shape: tuple[int, ...], y: torch.Tensor) -> None:
-    found = head(target(kind), 8)(y)
+    found = drawn(kind)(y)
     assert found.shape == (50, *shape) and torch.isfinite(found).all() and found.std() > 0
 
 
 @pytest.mark.parametrize("kind", ["binary", "classes", "ordinal", "quantiles"])
 def test_an_answer_for_the_sample_is_read_from_the_leading_token_alone(kind: Head, y: torch.Tensor) -> None:
-    layer, other = head(target(kind), 8), y.clone()
+    layer, other = drawn(kind), y.clone()
     other[:, 1:] = 0
     assert torch.equal(layer(y), layer(other)) and not torch.equal(layer(y), layer(y.flip(1)))
 
@@ -67,6 +76,11 @@ def test_a_choice_depends_on_who_asks_and_on_who_is_offered(y: torch.Tensor) -> 
     found = layer(y)
     expected = (y[0, 1] @ layer.asks.weight.T) @ (y[0, 3] @ layer.offers.weight.T) / 8**0.5
     torch.testing.assert_close(found[0, 1, 3], expected, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["binary", "classes", "tokens"])
+def test_a_head_for_classes_starts_at_equal_chances(kind: Head, y: torch.Tensor) -> None:
+    assert (head(target(kind), 8)(y) == 0).all()
 
 
 def test_the_halt_head_starts_at_go_on_for_every_sample(y: torch.Tensor) -> None:

@@ -36,8 +36,16 @@ def network(make: Callable, **changes: object) -> Network:
     sequences = world(make)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = Network(sequences.task, sequences.fitted, replace(TINY, **changes))
-    return made.eval()
+        return drawn(Network(sequences.task, sequences.fitted, replace(TINY, **changes)))
+
+
+def drawn(net: Network) -> Network:
+    """With weights drawn where they start at zero, so that answers differ."""
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.startswith("heads."):
+                parameter.normal_()
+    return net.eval()
 
 
 def whole(make: Callable) -> Batch:

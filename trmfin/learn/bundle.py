@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +100,9 @@ class Bundle:
 
 
 def commit() -> str:
-    """The commit of the checkout this code runs from; "" where it is installed without one."""
+    """The commit of the checkout this code runs from; "" where it is installed without one, or there is no git."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
+    if not (root / ".git").exists() or shutil.which("git") is None:
         return ""
     found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return found.stdout.strip()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,15 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
-from trmfin.data.files import make_folder, write_parquet
+from trmfin.data.files import make_folder, read_json, read_parquet, write_json, write_parquet
 from trmfin.data.prepared import Prepared
-from trmfin.errors import ConfigError, DataError
+from trmfin.errors import ConfigError, DataError, RunError, TaskError
 from trmfin.learn.baselines import CHALLENGERS, challenger
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import probability
-from trmfin.learn.fit import Progress
+from trmfin.learn.checkpoint import content
+from trmfin.learn.fit import Progress, mean_depth
 from trmfin.learn.holdout import holdouts, known
 from trmfin.learn.members import primary_logits
 from trmfin.learn.recipe import Recipe
@@ -28,9 +33,11 @@ from trmfin.model.network import Network
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.splits import Split
+from trmfin.sequences.task import Task
 
 NETWORKS = ("trm", "scratch", "tiny", "gru")  # scratch: the recipe without pre-training
-GRU_WIDTHS = range(8, 513, 4)
+GRU_WIDTHS = range(4, 2049)
+JOB = "contest.json"  # in the folder of parts: what they belong to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,14 @@ class Contest:
 
     starts: dict[tuple[str, int], Start] = field(default_factory=dict)  # of a fold's histories, made once
 
+    def __post_init__(self) -> None:
+        check_binary(self.sequences.task)
+        if self.features.columns[:1] != ["sample_id"] or self.features["sample_id"].to_list() != self.sequences.sample_ids.tolist():
+            raise DataError(
+                f"challenger features: {self.features.height} rows of {', '.join(self.features.columns[:3])} …; "
+                f"expected sample_id first, and the {len(self.sequences)} samples in their order"
+            )
+
     def start(self, entry: Entry, recipe: Recipe) -> Start:
         """What the fold's histories teach without their targets; the same for all draws of labels."""
         key = entry.model, entry.fold
@@ -72,6 +87,25 @@ class Contest:
         """(N,) 0 or 1, NaN = unknown."""
         return self.sequences.targets.values[self.sequences.task.primary].astype(np.float64)
 
+    @property
+    def identity(self) -> str:
+        """Hash of all that predictions depend on beside their entry: data, features, folds and recipe."""
+        recipe = [self.recipe.model.to_json(), self.recipe.training.to_json()]
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+        digest.update(content(self.sequences).encode())
+        digest.update(self.features.write_csv().encode())
+        for split in self.splits:
+            digest.update(split.train.tobytes() + b"|" + split.test.tobytes())
+        return digest.hexdigest()
+
+
+def check_binary(task: Task) -> None:
+    """Raises TaskError unless the primary target is a yes or no, which the report's metrics are made for."""
+    if (target := task.target(task.primary)).head != "binary":
+        raise TaskError(
+            f"task {task.name!r}: primary target {target.name!r} is of the kind {target.head}; evaluate judges binary ones only"
+        )
+
 
 def window_names(contest: Contest) -> list[str]:
     """What each fold's test part is called: its number, or the months it spans."""
@@ -83,6 +117,7 @@ def window_names(contest: Contest) -> list[str]:
 
 def bundle_predictions(bundle: Bundle, prepared: Prepared) -> pl.DataFrame:
     """A bundle's predictions for all samples with a known target, in the layout of `hold`."""
+    check_binary(bundle.task)
     sequences = build(prepared, bundle.task).aligned(bundle.fitted)
     rows = np.flatnonzero(known(sequences))
     if not len(rows):
@@ -100,15 +135,25 @@ def hold(
     """Predictions of all entries: sample_id, model, seed, fold, labels, draw, step, y, p, and seconds of training.
 
     folder: each entry's predictions are kept there as soon as they are made, and taken from there where they are.
+    Raises RunError where they were made of other data, folds or settings.
     """
     make_folder(folder)
+    _claim(contest, folder)
     parts = []
     for entry in entries:
         path = folder / f"{entry.file}.parquet"
         if not path.exists():
             write_parquet(_enter(contest, entry, partial(tell, entry)), path)
-        parts.append(pl.read_parquet(path))
+        parts.append(read_parquet(path, RunError))
     return pl.concat(parts)
+
+
+def _claim(contest: Contest, folder: Path) -> None:
+    """Bind a folder to a contest."""
+    path, mine = folder / JOB, {"contest": contest.identity}
+    if path.exists() and read_json(path, RunError) != mine:
+        raise RunError(f"{folder}: holds models of other data, folds or settings than these; choose another --out, or delete it")
+    write_json(mine, path)
 
 
 def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]) -> pl.DataFrame:
@@ -138,7 +183,14 @@ def entry_recipe(contest: Contest, entry: Entry) -> Recipe:
     recipe = replace(contest.recipe, training=training.for_labels(entry.labels) if entry.labels else training)
     if entry.model == "tiny":
         return replace(recipe, model=PRESETS["tiny"])
-    return replace(recipe, model=gru_like(contest.sequences, recipe.model)) if entry.model == "gru" else recipe
+    return gru_recipe(contest.sequences, recipe) if entry.model == "gru" else recipe
+
+
+def gru_recipe(sequences: Sequences, recipe: Recipe) -> Recipe:
+    """A GRU with as many members, parameters and optimiser steps as the recursive network of a recipe."""
+    model, training = gru_like(sequences, recipe.model), recipe.training
+    more = mean_depth(recipe.model, training) / mean_depth(model, training)
+    return Recipe(model=model, training=replace(training, epochs=training.epochs * more))
 
 
 def gru_like(sequences: Sequences, model: ModelConfig) -> ModelConfig:
@@ -146,11 +198,16 @@ def gru_like(sequences: Sequences, model: ModelConfig) -> ModelConfig:
     fitted = Fitted.fit(sequences, np.arange(min(len(sequences), 1000)), model.bins)
 
     def size(config: ModelConfig) -> int:
-        return Network(sequences.task, fitted, config).parameters_count
+        with torch.random.fork_rng(devices=[]):
+            return Network(sequences.task, fitted, config).parameters_count
+
+    def peer(width: int) -> ModelConfig:
+        return replace(model, core="gru", width=width, supervision_steps=1, members=1)
 
     wanted = size(replace(model, members=1))
-    peers = (replace(model, core="gru", width=width, supervision_steps=1, members=1) for width in GRU_WIDTHS)
-    return replace(min(peers, key=lambda peer: abs(size(peer) - wanted)), members=model.members)
+    place = bisect_left(GRU_WIDTHS, wanted, lo=1, hi=len(GRU_WIDTHS) - 1, key=lambda width: size(peer(width)))
+    nearest = min(GRU_WIDTHS[place - 1 : place + 1], key=lambda width: abs(size(peer(width)) - wanted))
+    return replace(peer(nearest), members=model.members)
 
 
 def drawn(contest: Contest, rows: NDArray[np.int64], entry: Entry) -> NDArray[np.int64]:

@@ -142,5 +142,11 @@ def start(
 
 def planned_steps(samples: int, model: ModelConfig, settings: TrainSettings) -> int:
     """Optimiser steps of a whole run."""
-    depth = (model.supervision_steps + 1) / 2 if settings.random_depth else model.supervision_steps
-    return max(round(settings.epochs * samples / settings.batch_size * (depth if settings.refill else 1)), 1)
+    return max(round(settings.epochs * samples / settings.batch_size * mean_depth(model, settings)), 1)
+
+
+def mean_depth(model: ModelConfig, settings: TrainSettings) -> float:
+    """Optimiser steps that a sample takes part in, on average, in one pass."""
+    if not settings.refill:
+        return 1.0
+    return (model.supervision_steps + 1) / 2 if settings.random_depth else model.supervision_steps

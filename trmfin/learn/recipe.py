@@ -38,8 +38,8 @@ class Recipe:
             raise ConfigError(f"{path.name}: cannot be read as TOML ({error}); expected preset, [model] and [training]") from error
         if unknown := sorted(set(data) - {"preset", "model", "training"}):
             raise ConfigError(f"{path.name}: unknown {', '.join(unknown)}; expected preset, [model] and [training]")
-        base = cls.default(data.get("preset", DEFAULT_PRESET), seed)
         try:
+            base = cls.default(str(data.get("preset", DEFAULT_PRESET)), seed)
             return cls(
                 model=ModelConfig.from_json(base.model.to_json() | _table(data, "model")),
                 training=TrainSettings.from_json(base.training.to_json() | _table(data, "training")),

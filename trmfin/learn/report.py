@@ -11,7 +11,7 @@ from trmfin.learn.intervals import fold_summary, student, summary
 from trmfin.learn.metrics import auc, log_loss
 
 EPSILONS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # log-odds by which a step must move a sample for it to go on
-SHOWN = ("auc", "ap", "log_loss", "ece", "ks")
+TINIEST = 1e-12  # probabilities are held so far from 0 and 1 where a logarithm is taken
 
 
 def models(predictions: pl.DataFrame) -> dict[str, Any]:
@@ -54,11 +54,13 @@ def halting(predictions: pl.DataFrame, model: str = "trm") -> list[dict[str, flo
     count = int(mine["step"].n_unique())
     p = mine["p"].to_numpy().reshape(-1, count)
     rows = mine.filter(pl.col("step") == 1).select("seed", "fold", "y")
+    p = np.clip(p, TINIEST, 1 - TINIEST)
     log_odds = np.log(p) - np.log1p(-p)
     out = []
     for epsilon in EPSILONS:
         settled = np.abs(np.diff(log_odds, axis=1)) < epsilon
-        used = np.where(settled.any(1), settled.argmax(1) + 1, count - 1)  # index of the step used
+        settled = np.insert(settled, count - 1, True, axis=1)  # the last step ends it
+        used = np.minimum(settled.argmax(1) + 1, count - 1)  # index of the step used
         frame = rows.with_columns(p=p[np.arange(len(p)), used])
         parts = frame.partition_by("seed", "fold")
         out.append({"epsilon": epsilon, "auc": _mean(auc, parts), "calls_saved": float(1 - (used + 1).mean() / count)})
@@ -132,5 +134,5 @@ def _mean(metric: Any, parts: list[pl.DataFrame]) -> float:
 
 
 def _losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, 1e-12, 1 - 1e-12)
+    p = np.clip(p, TINIEST, 1 - TINIEST)
     return -(y * np.log(p) + (1 - y) * np.log1p(-p))

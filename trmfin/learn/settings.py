@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from trmfin.errors import ConfigError
 
+KINDS: dict[str, tuple[Any, str]] = {"int": (int, "a whole number"), "float": (int | float, "a number"), "bool": (bool, "true or false")}
 FEW_LABELS = 4000  # below so many labels, samples are seen more often
 MOST_REPEATS = 6.0
 
@@ -16,7 +18,7 @@ class TrainSettings:
     """Everything about training that is not the network's shape. Results are a function of data, these and the code."""
 
     seed: int = 0
-    epochs: float = 5.0  # passes over the training samples; each pass gives every sample all its supervision steps
+    epochs: float = 6.0  # passes over the training samples; each pass gives every sample all its supervision steps
     pretrain_epochs: float = 0.0  # passes over all histories, labelled or not, guessing hidden cells, before training
     batch_size: int = 256  # B: slots
     learning_rate: float = 1e-3
@@ -38,6 +40,19 @@ class TrainSettings:
     half_precision: bool = False  # bfloat16 products where the processor gains from it
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            kind, expected = KINDS.get(str(f.type), (object, ""))
+            value = getattr(self, f.name)
+            if not isinstance(value, kind) or (
+                kind is not object and (isinstance(value, bool) != (kind is bool) or not math.isfinite(value))
+            ):
+                raise ConfigError(f"training settings: {f.name} is {value!r}; it must be {expected}")
+        for name, allowed in (("schedule", ("cosine", "constant")), ("optimiser", ("adamw", "adam_atan2"))):
+            if (value := getattr(self, name)) not in allowed:
+                raise ConfigError(f"training settings: {name} is {value!r}; choose {' or '.join(allowed)}")
+        for name in ("seed", "warmup_steps", "pretrain_epochs", "weight_decay", "halt_weight"):
+            if (value := getattr(self, name)) < 0:
+                raise ConfigError(f"training settings: {name} is {value}; it must be at least 0")
         for name in ("epochs", "batch_size", "learning_rate", "validations", "clip_norm", "positive_weight"):
             if not (value := getattr(self, name)) > 0:
                 raise ConfigError(f"training settings: {name} is {value}; it must be above 0")

@@ -146,10 +146,7 @@ def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: 
         "data": {"samples": len(rows), "first_as_of": f"{as_of.min()}Z", "last_as_of": f"{as_of.max()}Z"},
         "model": recipe.model.to_json() | {"parameters": learnt.ensemble.network.parameters_count},
         "training": recipe.training.to_json(),
-        "members": [
-            {"best_step": m.best_step, "steps": m.steps, "seconds": round(m.seconds, 1), "slot_depths": m.depths}
-            for m in learnt.ensemble.members
-        ],
+        "members": [{"best_step": m.best_step, "steps": m.steps, "slot_depths": m.depths} for m in learnt.ensemble.members],
         "selection": "each member keeps the averaged weights with the lowest loss on training rows held out from it",
         "held_out": held_out_metrics(learnt, sequences),
         "calibration": learnt.calibration.to_json(),

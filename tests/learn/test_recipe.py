@@ -1,0 +1,77 @@
+"""What `--config FILE.toml` may say, and what it may not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from trmfin.errors import ConfigError
+from trmfin.learn.recipe import DEFAULT_PRESET, Recipe
+from trmfin.learn.settings import TrainSettings
+from trmfin.model.config import PRESETS
+
+
+def read(text: str | bytes, folder: Path, seed: int = 0) -> Recipe:
+    path = folder / "recipe.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return Recipe.from_toml(path, seed)
+
+
+def test_what_a_file_leaves_out_keeps_the_presets_value(tmp_path: Path) -> None:
+    found = read('preset = "tiny"\n[model]\nwidth = 48\n[training]\nepochs = 2\nseed = 7\n', tmp_path)
+    assert found.model == replace(PRESETS["tiny"], width=48) and found.training == TrainSettings(epochs=2, seed=7)
+    assert read("", tmp_path, seed=3) == Recipe.default(DEFAULT_PRESET, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('presets = "tiny"', "unknown presets; expected preset, "),
+        ('preset = "huge"', "'huge' is unknown; choose one of tiny"),
+        ('preset = ["tiny"]', "is unknown; choose one of tiny"),
+        ("[model]\nwidht = 32", "unknown widht; known: answer_steps"),
+        ("[model]\nwidth = 32.0", "width is 32.0; it must be a whole number"),
+        ("[model]\nwidth = 30", "multiple of head_width"),
+        ("[[model]]\nwidth = 32", "expected a table \\[model\\]"),
+        ("training = 3", "training is 3; expected a table"),
+        ("[training]\nlr = 0.1", "unknown lr; known: average_decay"),
+        ("[training]\nepochs = 0", "epochs is 0; it must be above 0"),
+        ("[training]\nepochs = inf", "epochs is inf; it must be a number"),
+        ("[training]\nepochs = nan", "epochs is nan; it must be a number"),
+        ('[training]\nepochs = "5"', "epochs is '5'; it must be a number"),
+        ("[training]\nbatch_size = 2.5", "batch_size is 2.5; it must be a whole number"),
+        ("[training]\nbatch_size = true", "batch_size is True; it must be a whole number"),
+        ("[training]\nrefill = 1", "refill is 1; it must be true or false"),
+        ("[training]\nseed = -1", "seed is -1; it must be at least 0"),
+        ("[training]\nweight_decay = -0.1", "weight_decay is -0.1; it must be at least 0"),
+        ("[training]\nlabel_smoothing = 1.0", "label_smoothing is 1.0; it must lie in"),
+        ('[training]\noptimiser = "sgd"', "optimiser is 'sgd'; choose adamw or adam_atan2"),
+        ('[training]\nschedule = "linear"', "schedule is 'linear'; choose cosine or constant"),
+        ("[training", "cannot be read as TOML"),
+        (b"preset = '\xff'", "cannot be read as TOML"),
+    ],
+)
+def test_a_file_that_asks_for_what_cannot_be_names_file_and_key(text: str | bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"recipe.toml: .*{said}") as caught:
+        read(text, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="none.toml: cannot be read as TOML"):
+        Recipe.from_toml(tmp_path / "none.toml")
+
+
+def test_settings_survive_json() -> None:
+    settings = TrainSettings(seed=3, optimiser="adam_atan2", refill=False, epochs=2)
+    assert TrainSettings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize(("labels", "epochs"), [(300, 30.0), (1000, 20.0), (4000, 5.0), (100_000, 5.0)])
+def test_few_labels_are_seen_more_often_up_to_a_limit(labels: int, epochs: float) -> None:
+    assert TrainSettings(epochs=5.0).for_labels(labels).epochs == epochs
+
+
+def test_a_changed_shape_keeps_the_training() -> None:
+    recipe = Recipe.default("tiny", seed=4)
+    assert recipe.with_model(members=2).training == recipe.training and recipe.with_model(members=2).model.members == 2

@@ -1,0 +1,178 @@
+"""Every number of a report can be computed again from the predictions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from tests.learn.tiny import few_draws
+from trmfin.learn import report
+from trmfin.learn.tables import markdown
+from trmfin.learn.tables import scarcity_table as few_labels_table
+
+N = 400
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with few_draws():
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    chance: np.ndarray  # (N,) the oracle's
+    y: np.ndarray  # (N,)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        return pl.DataFrame({"sample_id": [f"s{i:03}" for i in range(N)], "target": ["bad"] * N, "probability": self.chance})
+
+
+def truth() -> Truth:
+    random = np.random.default_rng(0)
+    chance = random.beta(1, 2, N)
+    return Truth(chance=chance, y=(random.random(N) < chance).astype(float))
+
+
+def predictions(model: str, *steps: np.ndarray, seed: int = 0, labels: int = 0, draw: int = 0, seconds: float = 2.0) -> pl.DataFrame:
+    """steps: probabilities (N,) at each step; the first half of the samples is fold 0."""
+    parts = []
+    for number, p in enumerate(steps, start=1):
+        whole = {"model": model, "seed": seed, "labels": labels, "draw": draw, "step": number, "seconds": seconds}
+        ids = {
+            "sample_id": truth().frame["sample_id"],
+            "fold": np.arange(N) // (N // 2),
+            "y": truth().y,
+            "p": p,
+            "group": np.arange(N) // 2,
+        }
+        parts.append(pl.DataFrame(ids).with_columns(**{name: pl.lit(value) for name, value in whole.items()}))
+    return pl.concat(parts)
+
+
+def blurred(amount: float, seed: int = 1) -> np.ndarray:
+    odds = np.log(truth().chance) - np.log1p(-truth().chance) + np.random.default_rng(seed).normal(0, amount, N)
+    return 1 / (1 + np.exp(-odds))
+
+
+@pytest.fixture(scope="module")
+def two() -> pl.DataFrame:
+    return pl.concat([predictions("trm", blurred(2), blurred(1)), predictions("logistic", blurred(1.5, seed=2))])
+
+
+def halves(metric, p: np.ndarray) -> list[float]:
+    return [metric(truth().y[part], p[part]) for part in (slice(0, N // 2), slice(N // 2, N))]
+
+
+def test_metrics_are_those_of_the_last_step_fold_by_fold(two: pl.DataFrame) -> None:
+    found = report.models(two)
+    assert list(found) == ["logistic", "trm"]
+    for name, p in (("trm", blurred(1)), ("logistic", blurred(1.5, seed=2))):
+        for key, metric in (("auc", roc_auc_score), ("log_loss", log_loss)):
+            assert found[name][key]["folds"] == pytest.approx(halves(metric, p))
+            assert found[name][key]["mean"] == pytest.approx(np.mean(halves(metric, p)))
+            assert found[name][key]["low"] < found[name][key]["mean"] < found[name][key]["high"]
+        assert found[name]["pooled"]["auc"]["value"] == pytest.approx(roc_auc_score(truth().y, p))
+        assert found[name]["seconds"] == {"mean": 2.0, "most": 2.0}
+
+
+def test_metrics_of_several_seeds_are_averaged() -> None:
+    one, other = predictions("trm", blurred(1)), predictions("trm", blurred(2, seed=3), seed=1, seconds=4.0)
+    both = report.models(pl.concat([one, other]))["trm"]
+    alone = [report.models(frame)["trm"] for frame in (one, other)]
+    assert both["auc"]["folds"] == pytest.approx(np.mean([a["auc"]["folds"] for a in alone], axis=0))
+    assert both["pooled"]["ece"]["value"] == pytest.approx(np.mean([a["pooled"]["ece"]["value"] for a in alone]))
+    assert both["seconds"]["mean"] == 3.0
+
+
+def test_differences_are_paired_on_the_same_rows(two: pl.DataFrame) -> None:
+    found = report.differences(two)
+    assert list(found) == ["logistic"]
+    expected = np.subtract(halves(roc_auc_score, blurred(1)), halves(roc_auc_score, blurred(1.5, seed=2)))
+    assert found["logistic"]["auc"]["folds"] == pytest.approx(expected)
+    shuffled = report.differences(two.sample(fraction=1.0, shuffle=True, seed=1))
+    assert shuffled == found
+
+
+def test_a_model_differs_from_itself_by_nothing() -> None:
+    same = pl.concat([predictions("trm", blurred(1)), predictions("copy", blurred(1))])
+    assert report.differences(same)["copy"]["log_loss"]["mean"] == report.differences(same)["copy"]["auc"]["high"] == 0
+
+
+def test_each_recursion_step_has_its_line(two: pl.DataFrame) -> None:
+    found = report.steps(two)
+    assert [line["step"] for line in found] == [1, 2]
+    assert [line["auc"] for line in found] == pytest.approx([np.mean(halves(roc_auc_score, blurred(amount))) for amount in (2, 1)])
+
+
+def test_halting_at_epsilon_0_saves_nothing_and_costs_nothing(two: pl.DataFrame) -> None:
+    first = report.halting(two)[0]
+    assert first == {"epsilon": 0.0, "auc": pytest.approx(report.steps(two)[-1]["auc"]), "calls_saved": 0.0}
+
+
+def test_halting_saves_the_steps_after_one_that_moved_a_sample_by_less_than_epsilon() -> None:
+    odds = np.zeros((4, N)) + np.linspace(-1, 1, N)
+    odds[1] += 0.015  # step 2 moves all by .015, step 3 moves half of them by .5, step 4 nobody
+    odds[2:] = odds[1] + 0.5 * (np.arange(N) % 2)
+    found = {line["epsilon"]: line for line in report.halting(predictions("trm", *(1 / (1 + np.exp(-odds)))))}
+    assert found[0.01]["calls_saved"] == pytest.approx(0.5 * 1 / 4)  # halves stop after step 3 and after step 4
+    assert found[0.02]["calls_saved"] == pytest.approx(2 / 4)  # all stop after step 2
+    assert found[0.02]["auc"] == pytest.approx(np.mean(halves(roc_auc_score, odds[1])))
+
+
+def test_a_model_of_one_step_and_one_of_certain_answers_have_a_halting_table() -> None:
+    once = report.halting(predictions("trm", blurred(1)))
+    assert all(line["calls_saved"] == 0 and line["auc"] == once[0]["auc"] for line in once)
+    sure = report.halting(predictions("trm", truth().y, truth().y))
+    assert [line["calls_saved"] for line in sure] == [0.0] * 7
+
+
+def test_the_oracle_closes_the_whole_gap_and_the_base_rate_none_of_it() -> None:
+    prior = np.repeat([truth().y[: N // 2].mean(), truth().y[N // 2 :].mean()], N // 2)
+    both = pl.concat([predictions("oracle", truth().chance), predictions("prior", prior), predictions("trm", blurred(0.5))])
+    found = report.gaps_closed(both, truth().frame)
+    assert found["oracle"]["folds"] == pytest.approx([1, 1]) and found["prior"]["mean"] == pytest.approx(0)
+    assert 0 < found["trm"]["mean"] < 1 and not any(entry["alarm"] for entry in found.values())
+
+
+def test_a_model_that_beats_the_oracle_raises_the_leak_alarm() -> None:
+    leaked = np.clip(truth().chance + 0.3 * (truth().y - truth().chance), 0, 1)
+    found = report.gaps_closed(pl.concat([predictions("trm", leaked), predictions("fair", blurred(0.5))]), truth().frame)
+    assert found["trm"]["alarm"] and found["trm"]["mean"] > 1 and not found["fair"]["alarm"]
+
+
+def test_few_labels_are_averaged_over_draws_with_a_t_interval() -> None:
+    draws = [predictions("trm", blurred(amount), labels=300, draw=number) for number, amount in enumerate((1, 2, 3))]
+    found = report.scarcity(pl.concat([frame.filter(pl.col("fold") == number % 2) for number, frame in enumerate(draws)]))
+    values = [halves(roc_auc_score, blurred(amount))[number % 2] for number, amount in enumerate((1, 2, 3))]
+    assert (found[0]["model"], found[0]["labels"], found[0]["draws"]) == ("trm", 300, 3)
+    assert found[0]["auc"]["mean"] == pytest.approx(np.mean(values))
+    assert found[0]["auc"]["high"] - found[0]["auc"]["mean"] == pytest.approx(4.3027 * np.std(values, ddof=1) / 3**0.5)
+
+
+def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
+    gaps = report.gaps_closed(two, truth().frame)
+    whole = {
+        "task": "notes",
+        "protocol": {"words": "2 folds"},
+        "command": "evaluate",
+        "windows": ["fold 1", "fold 2"],
+        "models": report.models(two),
+        "differences": report.differences(two),
+        "steps": report.steps(two),
+        "halting": report.halting(two),
+        "gaps_closed": gaps,
+        "scarcity": report.scarcity(predictions("trm", blurred(1), labels=30)),
+    }
+    text = markdown(whole)
+    mean = whole["models"]["trm"]["auc"]["mean"]
+    assert f"| trm | {mean:.4f} [" in text and f"{gaps['trm']['mean']:.1%}" in text and "| 0.05 |" in text
+    assert f"{whole['differences']['logistic']['auc']['mean']:+.4f}" in text
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+    assert "| 30 | trm |" in few_labels_table(whole["scarcity"])

@@ -1,0 +1,219 @@
+"""`python -m trmfin.evaluate`, in this process."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tests.learn import tiny
+from tests.test_train import CONFIG
+from trmfin import train
+from trmfin.command import application
+from trmfin.data.files import sha256_of
+from trmfin.data.simulate.payments import simulate
+from trmfin.evaluate import main
+from trmfin.learn.metrics import auc, log_loss
+from trmfin.progress import Bar
+from trmfin.sequences.sequences import build
+
+
+def run(*arguments: object, pipeline: object = tiny.__file__) -> Result:
+    return CliRunner().invoke(application(main), [str(argument) for argument in (pipeline, *arguments, "--workers", 1)])
+
+
+def check_refused(result: Result, said: str) -> None:
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and said in result.stderr, result.stderr
+
+
+def read(out: Path) -> tuple[dict, pl.DataFrame]:
+    return json.loads((out / "report.json").read_text()), pl.read_parquet(out / "predictions.parquet")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with tiny.few_draws():
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data with a known truth, a recipe, and a report of two folds."""
+    folder = tmp_path_factory.mktemp("world")
+    data = tiny.notes(120)
+    truth = data.samples.select("sample_id", target=pl.lit("bad"), probability=0.1 + 0.8 * pl.col("target_bad"))
+    other = truth.with_columns(target=pl.lit("other"), probability=pl.lit(0.5))
+    replace(data, truth=pl.concat([truth, other])).write(folder / "prepared")
+    (folder / "recipe.toml").write_text(CONFIG)
+    result = run(folder / "prepared", "--out", folder / "report", "--config", folder / "recipe.toml", "--baselines", "logistic,logistic")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_report_holds_numbers_tables_pictures_and_what_they_were_made_of(world: Path) -> None:
+    names = {path.name for path in (world / "report").iterdir()}
+    assert names == {"report.json", "report.md", "predictions.parquet", "calibration.png", "steps.png", "parts"}
+    report, predictions = read(world / "report")
+    assert {"models", "protocol", "seconds", "differences", "steps", "halting", "gaps_closed", "recipe", "windows", "command"} <= set(
+        report
+    )
+    assert predictions.columns[:9] == ["sample_id", "model", "seed", "fold", "labels", "draw", "step", "y", "p"]
+    assert report["protocol"]["words"] == "2 stratified folds, seed 42, 120 samples" and set(report["models"]) == {"trm", "logistic"}
+    assert (world / "report" / "report.md").read_text().startswith("# notes: 2 stratified folds")
+
+
+def test_every_number_can_be_computed_again_from_the_predictions(world: Path) -> None:
+    report, predictions = read(world / "report")
+    for name, steps in (("trm", 2), ("logistic", 1)):
+        last = predictions.filter((pl.col("model") == name) & (pl.col("step") == steps))
+        assert last["sample_id"].n_unique() == len(last) == 120
+        for key, metric in (("auc", auc), ("log_loss", log_loss)):
+            folds = [metric(part["y"], part["p"]) for part in last.sort("fold").partition_by("fold", maintain_order=True)]
+            assert report["models"][name][key]["folds"] == pytest.approx(folds, rel=1e-12)
+            assert report["models"][name][key]["mean"] == pytest.approx(np.mean(folds), rel=1e-12)
+    assert report["halting"][0]["calls_saved"] == 0 and [line["step"] for line in report["steps"]] == [1, 2]
+
+
+def test_folds_are_those_of_the_protocol(world: Path) -> None:
+    from sklearn.model_selection import StratifiedKFold
+
+    sequences = build(tiny.notes(120), tiny.TASK)
+    y = sequences.targets.values["bad"]
+    _, predictions = read(world / "report")
+    fold = dict(zip(predictions["sample_id"], predictions["fold"], strict=True))
+    for number, (_, test) in enumerate(StratifiedKFold(2, shuffle=True, random_state=42).split(y, y)):
+        assert {fold[sample] for sample in sequences.sample_ids[test]} == {number}
+
+
+def test_only_the_primary_targets_truth_is_the_oracle(world: Path) -> None:
+    report, _ = read(world / "report")
+    assert report["gaps_closed"]["trm"]["mean"] < 1 and not report["gaps_closed"]["logistic"]["alarm"]
+
+
+def test_a_report_is_never_overwritten_unasked(world: Path) -> None:
+    before = sha256_of(world / "report" / "report.json")
+    for options in ([], ["--bundle", world]):
+        check_refused(
+            run(world / "prepared", "--out", world / "report", *options), "already holds an evaluation; choose another --out, or --resume"
+        )
+    assert sha256_of(world / "report" / "report.json") == before
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """Interrupts when the entry of the number under "at" is trained."""
+    at: dict[str, int] = {}
+    to = Bar.to
+
+    def interrupting(self: Bar, done: int, note: str = "", total: int | None = None) -> None:
+        if at.get("at") == done:
+            raise KeyboardInterrupt
+        to(self, done, note, total)
+
+    monkeypatch.setattr(Bar, "to", interrupting)
+    yield at
+
+
+def test_a_killed_evaluation_keeps_what_it_has_finished(world: Path, tmp_path: Path, killed: dict[str, int]) -> None:
+    options = ["--out", tmp_path, "--config", world / "recipe.toml", "--baselines", "logistic"]
+    killed["at"] = 2
+    result = run(world / "prepared", *options)
+    assert result.exit_code == 130 and result.stderr.startswith("error: interrupted")
+    killed.clear()
+    part = tmp_path / "parts" / "trm-seed0-fold0.parquet"
+    assert sorted(path.name for path in (tmp_path / "parts").glob("*.parquet")) == ["logistic-seed0-fold0.parquet", part.name]
+    check_refused(run(world / "prepared", *options), "already holds an evaluation")
+    before = part.stat().st_mtime_ns
+    assert run(world / "prepared", *options, "--resume").exit_code == 0 and part.stat().st_mtime_ns == before
+    found, expected = (read(out)[1].drop("seconds") for out in (tmp_path, world / "report"))
+    assert found.equals(expected)
+
+
+def test_an_evaluation_is_never_resumed_with_another_recipe(world: Path, tmp_path: Path, killed: dict[str, int]) -> None:
+    (tmp_path / "recipe.toml").write_text(CONFIG.replace("epochs = 2", "epochs = 3"))
+    options = ["--out", tmp_path / "report", "--baselines", "", "--config"]
+    killed["at"] = 1
+    assert run(world / "prepared", *options, world / "recipe.toml").exit_code == 130
+    killed.clear()
+    check_refused(run(world / "prepared", *options, tmp_path / "recipe.toml", "--resume"), "holds models of other data, folds or settings")
+
+
+def test_few_labels_have_their_own_table_and_several_seeds_are_averaged(world: Path, tmp_path: Path) -> None:
+    options = ["--config", world / "recipe.toml", "--baselines", "", "--labels", "40,50,40", "--draws", 1, "--seeds", 2]
+    assert run(world / "prepared", "--out", tmp_path, *options).exit_code == 0
+    report, predictions = read(tmp_path)
+    assert [(row["model"], row["labels"], row["draws"]) for row in report["scarcity"]] == [("trm", 40, 1), ("trm", 50, 1)]
+    assert predictions["seed"].unique().sort().to_list() == [0, 1] and predictions["labels"].unique().to_list() == [0]
+
+
+def test_walking_forward_trains_before_each_window_and_tests_inside_it(world: Path, tmp_path: Path) -> None:
+    tiny.notes(40, months=6).write(tmp_path / "prepared")
+    options = ["--config", world / "recipe.toml", "--baselines", "", "--test-start", "2024-05-15", "--test-days", 30, "--windows", 2]
+    result = run(tmp_path / "prepared", "--out", tmp_path / "report", *options)
+    assert result.exit_code == 0, result.output
+    report, predictions = read(tmp_path / "report")
+    assert report["windows"] == ["2024-05-30 to 2024-05-30", "2024-06-29 to 2024-06-29"]
+    assert sorted(predictions["sample_id"].str.extract(r"@(\d)").unique()) == ["4", "5"]
+    assert report["protocol"]["words"].startswith("walk forward, 2 windows of 30 days from 2024-05-15")
+
+
+def test_a_bundle_is_judged_as_it_is(world: Path, tmp_path: Path) -> None:
+    arguments = [tiny.__file__, world / "prepared", "--out", tmp_path / "b", "--config", world / "recipe.toml", "--workers", 1]
+    assert CliRunner().invoke(application(train.main), [str(argument) for argument in arguments]).exit_code == 0
+    assert run(world / "prepared", "--out", tmp_path / "report", "--bundle", tmp_path / "b").exit_code == 0
+    report, predictions = read(tmp_path / "report")
+    assert report["protocol"]["kind"] == "bundle" and report["protocol"]["bundle"] == sha256_of(tmp_path / "b" / "manifest.json")
+    assert len(predictions) == 240 and report["models"]["trm"]["auc"]["mean"] > 0.6
+    (tmp_path / "b" / "card.json").write_text("{}")
+    check_refused(run(world / "prepared", "--out", tmp_path / "again", "--bundle", tmp_path / "b"), "card.json was changed")
+
+
+def test_wrong_options_are_one_line(world: Path, tmp_path: Path) -> None:
+    prepared, out = world / "prepared", ["--out", tmp_path]
+    check_refused(
+        run(prepared, *out, "--baselines", "logistic,xgboost"), "--baselines: 'xgboost' is unknown; choose from logistic, lightgbm"
+    )
+    check_refused(run(prepared, *out, "--labels", "300,many"), "--labels '300,many': expected whole numbers such as 300,1000,3000")
+    check_refused(run(prepared, *out, "--labels", "0"), "--labels '0': found 0; expected whole numbers of at least 1")
+    check_refused(run(prepared, *out, "--test-days", 30), "--test-days: walking forward needs --test-start too")
+    check_refused(run(prepared, *out, "--windows", 3), "--windows: walking forward needs --test-start too")
+    check_refused(run(prepared, *out, "--test-start", "2024-01-01"), "test_days")
+    check_refused(run(prepared, *out, "--test-start", "soon", "--test-days", 5), "expected a day such as")
+    check_refused(run(prepared, *out, "--test-start", "2030-01-01", "--test-days", 5), "walk forward from 2030-01-01")
+    check_refused(run(prepared, *out, "--bundle", tmp_path / "none"), "no such folder; expected one written by")
+    check_refused(run(prepared, *out, "--config", tmp_path / "none.toml"), "none.toml: cannot be read as TOML")
+    check_refused(run(prepared, *out, "--labels", "61"), "61 asked for, fold 0 has 60 labelled training rows")
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_wrong_usage_is_exit_2(world: Path, tmp_path: Path) -> None:
+    assert run(world / "prepared").exit_code == run(world / "prepared", "--out", tmp_path, "--seeds", 0).exit_code == 2
+
+
+def test_data_that_cannot_be_judged_are_one_line(tmp_path: Path) -> None:
+    tiny.notes(labelled=False).write(tmp_path / "blank")
+    check_refused(run(tmp_path / "blank", "--out", tmp_path / "r"), "2 folds of no labelled rows")
+    tiny.notes(40, months=3).write(tmp_path / "months")
+    check_refused(run(tmp_path / "months", "--out", tmp_path / "r"), "samples have 3 different as_of")
+    check_refused(run(tmp_path / "months", "--out", tmp_path / "r"), "give --test-start and --test-days")
+    check_refused(run(tmp_path / "nowhere", "--out", tmp_path / "r"), "no such folder, expected a folder made by")
+    assert not (tmp_path / "r" / "report.json").exists()
+
+
+def test_a_missing_challenger_package_is_one_line(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "lightgbm", None)
+    options = ["--config", world / "recipe.toml", "--baselines", "lightgbm"]
+    check_refused(run(world / "prepared", "--out", tmp_path, *options), 'install it with: pip install "trmfin[bench]"')
+
+
+def test_the_simulated_worlds_truth_is_about_the_primary_target_of_payment_histories() -> None:
+    from trmfin.shipped import load_pipeline
+
+    _, truth = simulate(clients=8, months=3, seed=0)
+    assert truth["target"].unique().to_list() == [load_pipeline("payment_history").task.primary]

@@ -1,0 +1,242 @@
+"""`python -m trmfin.train`, in this process."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tests.learn import tiny
+from trmfin.command import application
+from trmfin.data.files import sha256_of
+from trmfin.learn.bundle import PARTS, Bundle
+from trmfin.progress import TrainingProgress
+from trmfin.scoring.folder import locked
+from trmfin.train import main
+
+CONFIG = """
+preset = "tiny"
+[model]
+width = 8
+head_width = 4
+blocks = 1
+inner_multiple = 4
+latent_steps = 1
+supervision_steps = 2
+members = 2
+bins = 4
+[training]
+epochs = 2
+batch_size = 16
+learning_rate = 0.01
+warmup_steps = 5
+validations = 4
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with tiny.few_draws():
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with prepared data, a recipe and a bundle."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny.notes().write(folder / "prepared")
+    (folder / "recipe.toml").write_text(CONFIG)
+    result = run(folder, "--out", folder / "bundle")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def run(world: Path, *options: object, pipeline: object = tiny.__file__, prepared: Path | None = None, config: bool = True) -> Result:
+    recipe = ["--config", world / "recipe.toml"] if config else []
+    arguments = [pipeline, prepared or world / "prepared", "--workers", 1, *recipe, *options]
+    return CliRunner().invoke(application(main), [str(argument) for argument in arguments])
+
+
+def check_refused(result: Result, said: str) -> None:
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and said in result.stderr, result.stderr
+
+
+def files(bundle: Path) -> dict[str, str]:
+    """sha256 of each file but the manifest, which also names the commit."""
+    return {name: sha256_of(bundle / name) for name in PARTS}
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[int, int]]]:
+    """Where to interrupt training: {"at": (member, step)}."""
+    where: dict[str, tuple[int, int]] = {}
+    tell = TrainingProgress.tell
+
+    def interrupting(self: TrainingProgress, member: int, progress: object) -> None:
+        if where.get("at") == (member, progress.step):
+            raise KeyboardInterrupt
+        tell(self, member, progress)
+
+    monkeypatch.setattr(TrainingProgress, "tell", interrupting)
+    yield where
+
+
+def interrupted(world: Path, out: Path, killed_at: dict[str, tuple[int, int]], *options: object) -> Result:
+    killed_at["at"] = (1, 10)
+    result = run(world, "--out", out, *options)
+    killed_at.clear()
+    assert result.exit_code == 130 and result.stderr.startswith("error: interrupted") and result.stderr.count("\n") == 1
+    assert sorted(path.name for path in (out / "training").iterdir()) == ["member-0.safetensors", "member-1.safetensors"]
+    return result
+
+
+def test_a_bundle_is_trained_and_its_place_size_and_quality_are_told(world: Path) -> None:
+    assert sorted(path.name for path in (world / "bundle").iterdir()) == sorted((*PARTS, "manifest.json"))
+    bundle = Bundle.load(world / "bundle")
+    result = run(world, "--out", world / "told")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"bundle      {world / 'told'}  sha256 ") and len(lines) == 3
+    assert lines[1] == f"parameters  {bundle.network.parameters_count:,} in 2 members, 2 steps"
+    assert lines[2].startswith("held out    16 samples") and f"auc {bundle.card['held_out']['auc']['value']:.4f} [" in lines[2]
+    assert bundle.card["prepared"].keys() == {"events.parquet", "samples.parquet", "rejects.parquet"}
+
+
+def test_the_same_seed_gives_the_same_bundle_to_the_byte(world: Path, tmp_path: Path) -> None:
+    for out in ("same", "other"):
+        assert run(world, "--out", tmp_path / out, *(["--seed", 1] if out == "other" else [])).exit_code == 0
+    assert files(tmp_path / "same") == files(world / "bundle")
+    assert sha256_of(tmp_path / "other" / "weights.safetensors") != sha256_of(world / "bundle" / "weights.safetensors")
+
+
+def test_a_bundle_is_replaced_only_by_force(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    assert run(world, "--out", out).exit_code == 0
+    before = sha256_of(out / "manifest.json")
+    check_refused(run(world, "--out", out), "already holds a bundle; choose another --out, or --force")
+    check_refused(run(world, "--out", out, "--resume"), "already holds a bundle")
+    assert sha256_of(out / "manifest.json") == before
+    assert run(world, "--out", out, "--force", "--seed", 3).exit_code == 0
+    assert sha256_of(out / "manifest.json") != before and Bundle.load(out).card["training"]["seed"] == 3
+
+
+def test_a_killed_training_is_resumed_to_the_byte(world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]) -> None:
+    out = tmp_path / "bundle"
+    interrupted(world, out, killed_at)
+    assert not (out / "manifest.json").exists()
+    check_refused(run(world, "--out", out), "holds an interrupted training; go on with --resume, or start again with --force")
+    assert run(world, "--out", out, "--resume").exit_code == 0
+    assert files(out) == files(world / "bundle")
+    assert not (out / "training").exists() and not (out / ".lock").exists()
+
+
+def test_a_killed_training_is_thrown_away_by_force(world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]) -> None:
+    interrupted(world, tmp_path, killed_at)
+    check_refused(run(world, "--out", tmp_path, "--resume", "--force"), "--resume and --force")
+    assert run(world, "--out", tmp_path, "--force", "--seed", 9).exit_code == 0
+    assert Bundle.load(tmp_path).card["training"]["seed"] == 9
+
+
+def test_a_killed_replacement_leaves_the_old_bundle_and_can_be_resumed(
+    world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]
+) -> None:
+    out = tmp_path / "bundle"
+    assert run(world, "--out", out, "--seed", 5).exit_code == 0
+    interrupted(world, out, killed_at, "--force")
+    assert Bundle.load(out).card["training"]["seed"] == 5
+    assert run(world, "--out", out, "--resume").exit_code == 0
+    assert files(out) == files(world / "bundle")
+
+
+def test_an_interrupted_training_is_never_resumed_with_other_data_or_settings(
+    world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]
+) -> None:
+    out, data = tmp_path / "bundle", tiny.notes()
+    interrupted(world, out, killed_at)
+    replace(data, samples=data.samples.with_columns(pl.col("limit") * 2)).write(tmp_path / "prepared")
+    check_refused(run(world, "--out", out, "--resume", prepared=tmp_path / "prepared"), "made from other data or settings than this run's")
+    check_refused(run(world, "--out", out, "--resume", "--seed", 1), "made from other data or settings than this run's")
+
+
+def test_a_damaged_checkpoint_is_one_line(world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]) -> None:
+    interrupted(world, tmp_path, killed_at)
+    path = tmp_path / "training" / "member-1.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 4
+    path.write_bytes(content)
+    check_refused(run(world, "--out", tmp_path, "--resume"), "member-1.safetensors: not a readable checkpoint")
+
+
+def test_training_stops_on_time_and_leaves_a_bundle(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(CONFIG.replace("epochs = 2", "epochs = 1e6"))
+    arguments = [tiny.__file__, world / "prepared", "--out", tmp_path / "b", "--config", tmp_path / "recipe.toml", "--workers", 1]
+    result = CliRunner().invoke(application(main), [str(a) for a in (*arguments, "--max-seconds", 1)])
+    assert result.exit_code == 0 and all(member["steps"] > 0 for member in Bundle.load(tmp_path / "b").card["members"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[training]\nlearningrate = 1", "recipe.toml: training settings: unknown learningrate; known:"),
+        ("[model]\nwidth = 33", "recipe.toml: model config: width 33 and head_width 16"),
+        ("[training\n", "recipe.toml: cannot be read as TOML"),
+        ('[model]\nmixer = "mlp"\ncore = "gru"', "supervision_steps must be 1"),
+    ],
+)
+def test_a_wrong_recipe_is_one_line_before_anything_is_written(text: str, said: str, world: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(text)
+    arguments = [tiny.__file__, world / "prepared", "--out", tmp_path / "b", "--config", tmp_path / "recipe.toml"]
+    check_refused(CliRunner().invoke(application(main), [str(a) for a in arguments]), said)
+    assert not (tmp_path / "b").exists()
+
+
+def test_wrong_options_are_one_line(world: Path, tmp_path: Path) -> None:
+    check_refused(run(world, "--out", tmp_path, "--preset", "tiny"), "name the preset inside the file")
+    check_refused(run(world, "--out", tmp_path, "--preset", "huge", config=False), "'huge' is unknown; choose one of tiny, small, paper")
+    check_refused(run(world, "--out", tmp_path, "--config", tmp_path / "none.toml", config=False), "none.toml: cannot be read")
+    check_refused(run(world, "--out", tmp_path, pipeline="payment_histori"), "did you mean 'payment_history'?")
+    check_refused(run(world, "--out", tmp_path, pipeline=tmp_path / "mine.py"), "no such file")
+
+
+def test_wrong_usage_is_exit_2(world: Path, tmp_path: Path) -> None:
+    assert run(world).exit_code == run(world, "--out", tmp_path, "--max-seconds", 0).exit_code == 2
+    assert run(world, "--out", tmp_path, "--members", 3).exit_code == 2
+
+
+def test_data_that_cannot_be_trained_on_are_one_line(world: Path, tmp_path: Path) -> None:
+    check_refused(run(world, "--out", tmp_path / "b", prepared=tmp_path / "nowhere"), "no such folder, expected a folder made by")
+    tiny.notes(labelled=False).write(tmp_path / "blank")
+    check_refused(
+        run(world, "--out", tmp_path / "b", prepared=tmp_path / "blank"), "no sample has a known target 'bad'; prepare a file with labels"
+    )
+    tiny.notes(12).write(tmp_path / "few")
+    check_refused(
+        run(world, "--out", tmp_path / "b", prepared=tmp_path / "few"), "6 groups among 12 labelled training rows; expected at least 8"
+    )
+    data = tiny.notes()
+    replace(data, events=data.events.drop("kind")).write(tmp_path / "lacking")
+    check_refused(run(world, "--out", tmp_path / "b", prepared=tmp_path / "lacking"), "no column 'kind', which field 'kind' reads")
+    replace(data, events=data.events.cast({"late": pl.String})).write(tmp_path / "text")
+    check_refused(
+        run(world, "--out", tmp_path / "b", prepared=tmp_path / "text"), "events, column late: String; field 'late' (number) reads"
+    )
+    assert not (tmp_path / "b" / "manifest.json").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    check_refused(run(world, "--out", tmp_path / "file"), "cannot be made")
+    with locked(tmp_path / "busy"):
+        check_refused(run(world, "--out", tmp_path / "busy"), "is writing this folder; wait until it ends")
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_bundle(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trmfin.data.files.os.fsync", full)
+    check_refused(run(world, "--out", tmp_path), "cannot be written (No space left on device)")
+    assert not (tmp_path / "manifest.json").exists()
