@@ -136,6 +136,15 @@ def test_an_expected_failure_of_a_members_process_is_raised_where_it_was_started
     assert messages[-1][0] == "error" and isinstance(messages[-1][1], RunError) and "cannot be written" in str(messages[-1][1])
 
 
+def test_a_members_process_ends_quietly_when_the_one_that_started_it_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("trmfin.learn.members.signal.signal", lambda *arguments: None)
+    monkeypatch.setattr("trmfin.learn.members.torch.set_num_threads", lambda count: None)
+    ours, theirs = Pipe(duplex=False)
+    ours.close()
+    _work(job(checkpoint=tmp_path / "member"), theirs)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("sent", [b"", b"\x00\x00"])
 def test_a_process_that_dies_without_a_word_is_one_clear_error(sent: bytes) -> None:
     ours, theirs = Pipe(duplex=False)

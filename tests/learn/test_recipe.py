@@ -18,7 +18,7 @@ def read(text: str | bytes, folder: Path, seed: int = 0) -> Recipe:
 
 
 def test_what_a_file_leaves_out_keeps_the_presets_value(tmp_path: Path) -> None:
-    found = read('preset = "tiny"\n[model]\nwidth = 48\n[training]\nepochs = 2\nseed = 7\n', tmp_path)
+    found = read('preset = "tiny"\n[model]\nwidth = 48\n[training]\nepochs = 2\n', tmp_path, seed=7)
     assert found.model == replace(PRESETS["tiny"], width=48) and found.training == TrainSettings(epochs=2, seed=7)
     assert read("", tmp_path, seed=3) == Recipe.default(DEFAULT_PRESET, 3)
 
@@ -42,7 +42,8 @@ def test_what_a_file_leaves_out_keeps_the_presets_value(tmp_path: Path) -> None:
         ("[training]\nbatch_size = 2.5", "batch_size is 2.5; it must be a whole number"),
         ("[training]\nbatch_size = true", "batch_size is True; it must be a whole number"),
         ("[training]\nrefill = 1", "refill is 1; it must be true or false"),
-        ("[training]\nseed = -1", "seed is -1; it must be at least 0"),
+        ("[training]\nseed = 7", "seed is an option of the command"),
+        ("[training]\nwarmup_steps = -1", "warmup_steps is -1; it must be at least 0"),
         ("[training]\nweight_decay = -0.1", "weight_decay is -0.1; it must be at least 0"),
         ("[training]\nlabel_smoothing = 1.0", "label_smoothing is 1.0; it must lie in"),
         ('[training]\noptimiser = "sgd"', "optimiser is 'sgd'; choose adamw or adam_atan2"),

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import trmfin.model
 from tests.worlds import WORLDS, card_and_shop, document_chain, grid, monthly_panel
-from trmfin.errors import ConfigError
+from trmfin.errors import ConfigError, TaskError
 from trmfin.model.config import PRESETS, Mixer, ModelConfig
 from trmfin.model.network import Answer, Network
 from trmfin.sequences.batch import Batch
@@ -136,6 +136,15 @@ def test_related_tokens_attend_by_a_learnt_bias() -> None:
 def test_relations_are_refused_where_nothing_would_use_them(changes: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="has relations between tokens"):
         network(document_chain, **changes)
+
+
+@pytest.mark.parametrize("name", ["k.10", "type", "values"])
+def test_a_target_whose_name_torch_cannot_take_is_refused(name: str) -> None:
+    _, task = monthly_panel()
+    task = replace(task, targets=(replace(task.targets[0], name=name),), primary=name)
+    fitted = replace(world(monthly_panel).fitted, task_sha256=task.sha256)
+    with pytest.raises(TaskError, match=f"target '{name}' cannot be called so"):
+        Network(task, fitted, TINY)
 
 
 def test_a_task_may_lack_numbers_or_codes_or_all_fields() -> None:

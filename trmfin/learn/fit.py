@@ -122,7 +122,7 @@ def start(
     initial: dict[str, NDArray[np.float32]] | None = None,
 ) -> Run:
     """A run before its first step; weights are a function of the seed, or `initial` where that names them."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = Network(sequences.task, fitted, model)
     if initial is not None:

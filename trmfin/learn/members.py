@@ -204,3 +204,5 @@ def _work(job: Job, pipe: Connection) -> None:
         pipe.send(("done", job.run(lambda progress: pipe.send(("progress", progress)))))
     except TrmfinError as error:
         pipe.send(("error", error))
+    except BrokenPipeError:  # the process that started this one is gone: so is what it trains for
+        return

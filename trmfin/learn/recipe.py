@@ -39,6 +39,8 @@ class Recipe:
         if unknown := sorted(set(data) - {"preset", "model", "training"}):
             raise ConfigError(f"{path.name}: unknown {', '.join(unknown)}; expected preset, [model] and [training]")
         try:
+            if "seed" in _table(data, "training"):
+                raise ConfigError("training settings: seed is an option of the command (--seed, --seeds), not of the file")
             base = cls.default(str(data.get("preset", DEFAULT_PRESET)), seed)
             return cls(
                 model=ModelConfig.from_json(base.model.to_json() | _table(data, "model")),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trmfin.errors import ConfigError
+from trmfin.errors import ConfigError, TaskError
 from trmfin.model.config import ModelConfig, swiglu_width
 from trmfin.model.core import Core, State
 from trmfin.model.heads import Halt, head
@@ -48,6 +48,10 @@ class Network(nn.Module):
         self.places = nn.Parameter(truncated_normal(task.length, config.width, std=PLACE_STD))
         self.relations = nn.Parameter(torch.zeros(len(task.relations) + 1, config.heads)) if task.relations else None
         self.core = Core(config, task.length) if config.core == "trm" else GruCore(config)
+        if taken := [t.name for t in task.targets if "." in t.name or hasattr(nn.ModuleDict(), t.name)]:
+            raise TaskError(
+                f"task {task.name!r}: target {taken[0]!r} cannot be called so, a dot or a name that torch uses itself; choose another"
+            )
         self.heads = nn.ModuleDict({target.name: head(target, config.width) for target in task.targets})
         self.halt = Halt(config.width)
         sample = torch.arange(tags) == 0
