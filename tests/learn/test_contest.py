@@ -65,10 +65,11 @@ def test_predictions_carry_each_steps_probability_and_the_samples_own_answer(hel
     assert held["y"].to_list() == [truth[sample] for sample in held["sample_id"]] and held["p"].is_between(0, 1).all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["trm", "gru", "logistic", "lightgbm"])
 def test_every_model_finds_what_is_easy(name: str, held: pl.DataFrame) -> None:
     last = held.filter((pl.col("model") == name) & (pl.col("step") == pl.col("step").max().over("model")))
-    assert auc(last["y"], last["p"]) > 0.7
+    folds = last.partition_by("fold")  # calibrations of so few rows differ by fold
+    assert np.mean([auc(part["y"], part["p"]) for part in folds]) > 0.7
 
 
 def test_a_resumed_contest_keeps_what_is_finished(held: pl.DataFrame, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,32 @@ def test_a_run_has_the_planned_number_of_steps_and_looks_at_validation_as_often_
     assert planned_steps(1, MODEL, replace(SHORT, epochs=0.01)) == 1
 
 
+def test_a_fresh_network_answers_the_base_rate_of_its_training_rows() -> None:
+    where = easy()
+    run = start(where.sequences, where.train, where.fitted, MODEL, SHORT)
+    rate = where.sequences.targets.values["bad"][where.train].mean()
+    logits = primary_logits(run.network.eval(), where.sequences, where.validation)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), (rate * 48 + 1) / 50, atol=1e-6)
+
+
+def test_a_fresh_network_answers_the_mean_of_shares_and_the_shares_of_classes() -> None:
+    data = notes()
+    bad = data.samples["target_bad"]
+    for target, answers, expected in (
+        (Target(name="part", head="binary", meaning="x"), [0.5 if b else 0.1 for b in bad], None),
+        (Target(name="kind", head="classes", meaning="x", classes=("a", "b", "c")), ["b" if b else "a" for b in bad], (0, 1)),
+    ):
+        where = world(answering(data, target.name, answers), asking(target))
+        network = start(where.sequences, where.train, where.fitted, MODEL, SHORT).network
+        bias = network.heads[target.name].bias.detach().double()
+        positive = bad.gather(where.train).sum()
+        if expected is None:
+            mean = (0.5 * positive + 0.1 * (48 - positive) + 1) / 50
+            assert bias.sigmoid().item() == pytest.approx(mean, rel=1e-5)
+        else:
+            assert bias.softmax(0).tolist() == pytest.approx([(49 - positive) / 51, (positive + 1) / 51, 1 / 51], rel=1e-5)
+
+
 def test_every_slot_has_all_its_steps_where_answers_are_noisy() -> None:
     trained = train(settings=replace(SHORT, epochs=6))
     assert trained.depths[2] > 100 and trained.depths.get(1, 0) <= SHORT.batch_size

@@ -153,8 +153,11 @@ def begin_at_base_rates(network: Network, sequences: Sequences, train: Rows) -> 
         known_truth = truth[~np.isnan(truth)] if truth.ndim == 1 else truth[:0]
         if target.head not in ("binary", "classes") or not len(known_truth):
             continue
-        outcomes = 2 if target.head == "binary" else len(target.classes)
-        share = (np.bincount(known_truth.astype(np.int64), minlength=outcomes) + 1) / (len(known_truth) + outcomes)
+        if target.head == "binary":  # its target may be a share
+            counts = np.array([(1 - known_truth).sum(), known_truth.sum()])
+        else:
+            counts = np.bincount(known_truth.astype(np.int64), minlength=len(target.classes))
+        share = (counts + 1) / (counts.sum() + len(counts))
         logit = np.log(share[1:]) - np.log(share[:1]) if target.head == "binary" else np.log(share)
         bias = cast(Linear, network.heads[target.name]).bias
         with torch.no_grad():
