@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trmfin.learn.contest import Contest, Entry
     from trmfin.learn.recipe import Recipe
     from trmfin.sequences.protocol import Protocol
+    from trmfin.sequences.task import Task
 
 PARTS = "parts"  # folder inside REPORT with each entry's predictions, so that a killed evaluation goes on
 
@@ -169,8 +170,7 @@ def _of_contest(
     }
     report["seconds"] = {name: entry["seconds"] for name, entry in report["models"].items()}
     if data.truth is not None:
-        asked = data.truth["target"] == contest.sequences.task.primary
-        report["gaps_closed"] = numbers.gaps_closed(predictions, data.truth.filter(asked))
+        report["gaps_closed"] = _gaps(data.truth, contest.sequences.task, predictions)
     if few:
         report["scarcity"] = numbers.scarcity(_held(contest, few, out))
     return report, predictions
@@ -200,7 +200,7 @@ def _of_bundle(folder: Path, data: Prepared) -> tuple[dict[str, Any], pl.DataFra
 
     bundle = Bundle.load(folder)
     predictions = bundle_predictions(bundle, data)
-    report = {
+    report: dict[str, Any] = {
         "task": bundle.task.name,
         "protocol": {
             "kind": "bundle",
@@ -211,7 +211,18 @@ def _of_bundle(folder: Path, data: Prepared) -> tuple[dict[str, Any], pl.DataFra
         "steps": numbers.steps(predictions),
         "halting": numbers.halting(predictions),
     }
+    if data.truth is not None:
+        report |= {"gaps_closed": _gaps(data.truth, bundle.task, predictions), "windows": ["all samples"]}
     return report, predictions
+
+
+def _gaps(truth: pl.DataFrame, task: Task, predictions: pl.DataFrame) -> dict[str, Any]:
+    """The share of the way to the oracle, for the task's primary target."""
+    import polars as pl
+
+    from trmfin.learn.report import gaps_closed
+
+    return gaps_closed(predictions, truth.filter(pl.col("target") == task.primary))
 
 
 def _words(protocol: Protocol, samples: int) -> str:

@@ -49,13 +49,19 @@ def _paths(mine: pl.DataFrame) -> Any:
     count = int(mine["step"].n_unique())
     ordered = mine.sort("fold", "sample_id", "step")
     p, y = ordered["p"].to_numpy().reshape(-1, count), ordered["y"].to_numpy().reshape(-1, count)[:, 0]
+    log_odds = np.log(p) - np.log1p(-p)
     chosen = np.argsort(p[:, -1])[np.linspace(0, len(p) - 1, PATHS).astype(int)]
     figure, axes = plt.subplots(figsize=(6, 5))
     for row in chosen:
-        axes.plot(range(1, count + 1), p[row], color=ORANGE if y[row] else BLUE, linewidth=0.8, alpha=0.7)
+        axes.plot(range(1, count + 1), log_odds[row], color=ORANGE if y[row] else BLUE, linewidth=0.8, alpha=0.7)
     axes.plot([], [], color=ORANGE, label="target 1")
     axes.plot([], [], color=BLUE, label="target 0")
-    axes.set(xlabel="recursion (supervision) step", ylabel="score", title=f"{PATHS} samples' scores over steps", xticks=range(1, count + 1))
+    axes.set(
+        xlabel="recursion (supervision) step",
+        ylabel="log-odds of the score",
+        title=f"{PATHS} samples' scores over steps",
+        xticks=range(1, count + 1),
+    )
     axes.legend(frameon=False)
     return figure
 
