@@ -76,7 +76,7 @@ def panel(clients: int) -> Prepared:
     return Prepared(events=events, samples=samples)
 
 
-def bundle_for(prepared: Prepared, task: Task, config: ModelConfig = CONFIG, policy: Policy | None = None, seed: int = 0) -> Bundle:
+def bundle_for(prepared: Prepared, task: Task, config: ModelConfig = CONFIG, policy: Policy | None = None, seed: int = 1) -> Bundle:
     """An untrained model of the task, its input and output weights drawn wide so that scores spread over [0, 1]."""
     sequences = build(prepared, task)
     fitted = Fitted.fit(sequences, np.arange(len(sequences)), config.bins)
