@@ -21,7 +21,8 @@ TITLES = {
 def main() -> None:
     """All sections, in the order of TITLES; then the benchmarks' tables as they were printed."""
     print("<!-- written by: python docs/results.py -->\n# Results\n")
-    print("Intervals are 95 %. Higher is better for AUC, AP and KS, lower for log-loss, ECE and Brier. Challengers stand in the same folds.\n")
+    print("Intervals are 95 %. Higher is better for AUC, AP and KS, lower for log-loss, ECE and Brier.")
+    print("Challengers stand in the same folds.\n")
     for name, title in TITLES.items():
         if (path := FOLDER / f"{name}.json").exists():
             print(f"## {title}\n")

@@ -18,10 +18,10 @@ class TrainSettings:
     """Everything about training that is not the network's shape. Results are a function of data, these and the code."""
 
     seed: int = 0
-    epochs: float = 6.0  # passes over the training samples; each pass gives every sample all its supervision steps
+    epochs: float = 9.0  # passes over the training samples; each pass gives every sample all its supervision steps
     pretrain_epochs: float = 0.0  # passes over all histories, labelled or not, guessing hidden cells, before training
-    batch_size: int = 256  # B: slots
-    learning_rate: float = 1e-3
+    batch_size: int = 512  # B: slots
+    learning_rate: float = 2e-3
     warmup_steps: int = 200
     schedule: Literal["cosine", "constant"] = "cosine"
     optimiser: Literal["adamw", "adam_atan2"] = "adamw"
