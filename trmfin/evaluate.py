@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,9 +86,18 @@ def _protocol(base: Protocol, test_start: str, test_days: int, train_days: int, 
         if alone := [option for option, value in given.items() if value]:
             raise ConfigError(f"{alone[0]}: walking forward needs --test-start too, the first day of the first test window")
         return base
+    asked: dict[str, Any] = {
+        "folds": windows,
+        "test_start": test_start,
+        "test_days": test_days,
+        "train_days": train_days,
+        "delay_days": delay,
+    }
+    if base.kind == "walk_forward":  # embargo, purge and new groups stay the pipeline's
+        return replace(base, **asked)
     from trmfin.sequences.protocol import Protocol
 
-    return Protocol(kind="walk_forward", folds=windows, test_start=test_start, test_days=test_days, train_days=train_days, delay_days=delay)
+    return Protocol(kind="walk_forward", **asked)
 
 
 def _recipe(config: Path | None) -> Recipe:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from trmfin import __version__
 from trmfin.data.files import replacing
 from trmfin.errors import RunError
 from trmfin.learn.settings import TrainSettings
@@ -45,8 +46,9 @@ def identity(
 
 
 def content(sequences: Sequences) -> str:
-    """Hash of all that samples are made of: another value, window, link or answer gives another hash."""
+    """Hash of all that samples are made of and what reads them: another value, window, link, answer, task or version differs."""
     digest = hashlib.sha256("\n".join(map(str, sequences.sample_ids)).encode())
+    digest.update(json.dumps([sequences.task.sha256, __version__, torch.__version__]).encode())
     digest.update(json.dumps(sequences.fitted.to_json() if sequences.fitted else {}, sort_keys=True).encode())
     for array in _arrays(sequences):
         digest.update(array.tobytes())

@@ -6,6 +6,7 @@ different depths. What is kept is the average of the weights that does best on v
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def fit(
             tell(Progress(step=run.step, total=total, seconds=time.monotonic() - began, loss=loss))
             continue
         judged = validate(run, sequences, validation, loss)
-        if not run.best:
+        if not math.isfinite(judged):
             raise RunError(
                 f"training: validation loss {judged} after {run.step} steps, so it diverged; lower learning_rate or warm up longer"
             )
@@ -130,6 +131,7 @@ def start(
     begin_at_base_rates(network, sequences, train)
     if initial is not None:
         network.load_state_dict({name: torch.from_numpy(value) for name, value in initial.items()}, strict=False)
+    total = planned_steps(len(train), model, settings)
     optimiser = make_optimiser(network, settings.optimiser, settings.learning_rate, settings.weight_decay)
     slots = Slots(seed=settings.seed, pool=train, supervision_steps=model.supervision_steps, random_depth=settings.random_depth)
     if settings.refill:
@@ -138,7 +140,7 @@ def start(
         network=network,
         average=ExponentialAverage(network, settings.average_decay),
         optimiser=optimiser,
-        schedule=schedule(optimiser, settings.warmup_steps, planned_steps(len(train), model, settings), settings.schedule),
+        schedule=schedule(optimiser, settings.warmup(total), total, settings.schedule),
         slots=slots,
     )
 

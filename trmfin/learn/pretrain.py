@@ -43,14 +43,14 @@ def pretrain(
 
     sequences: aligned to `fitted`. Runs settings.pretrain_epochs passes over `rows`.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = Network(sequences.task, fitted, replace(model, members=1))
         guess = Guess(network)
     total = max(round(settings.pretrain_epochs * len(rows) / settings.batch_size), 1)
     both = nn.ModuleList([network, guess])
     optimiser = make_optimiser(both, settings.optimiser, settings.learning_rate, settings.weight_decay)
-    rate = schedule(optimiser, min(settings.warmup_steps, total // 5), total, "cosine")
+    rate = schedule(optimiser, settings.warmup(total), total, "cosine")
     average = ExponentialAverage(network, settings.average_decay)
     stream = Slots(seed=settings.seed, pool=rows, supervision_steps=1, random_depth=False)
     for step in range(total):

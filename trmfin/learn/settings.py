@@ -11,6 +11,7 @@ from trmfin.errors import ConfigError
 KINDS: dict[str, tuple[Any, str]] = {"int": (int, "a whole number"), "float": (int | float, "a number"), "bool": (bool, "true or false")}
 FEW_LABELS = 4000  # below so many labels, samples are seen more often
 MOST_REPEATS = 6.0
+WARMUP_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class TrainSettings:
     pretrain_epochs: float = 0.0  # passes over all histories, labelled or not, guessing hidden cells, before training
     batch_size: int = 512  # B: slots
     learning_rate: float = 2e-3
-    warmup_steps: int = 200
+    warmup_steps: int = 200  # of the learning rate; at most WARMUP_SHARE of a run
     schedule: Literal["cosine", "constant"] = "cosine"
     optimiser: Literal["adamw", "adam_atan2"] = "adamw"
     weight_decay: float = 1.0
@@ -60,9 +61,13 @@ class TrainSettings:
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ConfigError(f"training settings: {name} is {value}; it must lie in [0, 1)")
 
+    def warmup(self, steps: int) -> int:
+        """Warm-up of a run of `steps` optimiser steps: a short run must leave it too."""
+        return min(self.warmup_steps, int(steps * WARMUP_SHARE))
+
     def for_labels(self, labels: int) -> TrainSettings:
-        """The same training for few labels: as many optimiser steps as FEW_LABELS rows would get, but no more."""
-        return replace(self, epochs=self.epochs * max(min(FEW_LABELS / labels, MOST_REPEATS), 1.0), warmup_steps=min(self.warmup_steps, 50))
+        """The same training for few labels: passes as if they were FEW_LABELS, at most MOST_REPEATS times as many."""
+        return replace(self, epochs=self.epochs * max(min(FEW_LABELS / labels, MOST_REPEATS), 1.0))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -66,8 +66,8 @@ class Slots:
         self.depths.update(self.age[done].tolist())
         if count := int(done.sum()):
             self.rows, self.depth = self.rows.copy(), self.depth.copy()
-            self.depth[done] = self._depths(count)
             self.rows[done] = self.next_rows(count)
+            self.depth[done] = self._depths(count)  # drawn by the samples taken, so after taking them
             self.age[done] = 0
 
     def next_rows(self, count: int) -> NDArray[np.int64]:
