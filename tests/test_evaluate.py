@@ -169,6 +169,10 @@ def test_a_bundle_is_judged_as_it_is(world: Path, tmp_path: Path) -> None:
     report, predictions = read(tmp_path / "report")
     assert report["protocol"]["kind"] == "bundle" and report["protocol"]["bundle"] == sha256_of(tmp_path / "b" / "manifest.json")
     assert len(predictions) == 240 and report["models"]["trm"]["auc"]["mean"] > 0.6
+    assert "WHICH IT WAS TRAINED ON" in report["protocol"]["words"]
+    tiny.notes(100).write(tmp_path / "others")
+    assert run(tmp_path / "others", "--out", tmp_path / "fair", "--bundle", tmp_path / "b").exit_code == 0
+    assert "TRAINED ON" not in read(tmp_path / "fair")[0]["protocol"]["words"]
     (tmp_path / "b" / "card.json").write_text("{}")
     check_refused(run(world / "prepared", "--out", tmp_path / "again", "--bundle", tmp_path / "b"), "card.json was changed")
 

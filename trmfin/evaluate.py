@@ -215,7 +215,7 @@ def _of_bundle(folder: Path, data: Prepared) -> tuple[dict[str, Any], pl.DataFra
         "protocol": {
             "kind": "bundle",
             "bundle": bundle.sha256,
-            "words": f"bundle {bundle.sha256[:12]} on {predictions['sample_id'].n_unique():,} samples",
+            "words": f"bundle {bundle.sha256[:12]} on {predictions['sample_id'].n_unique():,} samples{_seen(bundle.card, data)}",
         },
         "models": numbers.models(predictions),
         "steps": numbers.steps(predictions),
@@ -224,6 +224,13 @@ def _of_bundle(folder: Path, data: Prepared) -> tuple[dict[str, Any], pl.DataFra
     if data.truth is not None:
         report |= {"gaps_closed": _gaps(data.truth, bundle.task, predictions), "windows": ["all samples"]}
     return report, predictions
+
+
+def _seen(card: dict[str, Any], data: Prepared) -> str:
+    """A warning where a bundle is judged on the very samples it was trained on."""
+    trained_on = card.get("prepared", {}).get("samples.parquet")
+    same = trained_on is not None and trained_on == data.manifest.get("files", {}).get("samples.parquet")
+    return ", WHICH IT WAS TRAINED ON: this is no test" if same else ""
 
 
 def _gaps(truth: pl.DataFrame, task: Task, predictions: pl.DataFrame) -> dict[str, Any]:
