@@ -1,4 +1,4 @@
-"""trmfin: payment and transaction histories in, calibrated and explained risk scores out, from a tiny recursive model.
+"""trmfin: payment histories in, calibrated risk scores out, from a tiny recursive model.
 
 The names below are all that a pipeline or a notebook needs. Each is imported when it is first used, so that `import trmfin`
 costs no torch, no shap, no streamlit and no polars. `trmfin.prepare`, `trmfin.train`, `trmfin.score` and `trmfin.evaluate` are

@@ -42,8 +42,8 @@ class Bundle:
     fitted: Fitted
     calibration: Calibration
     policy: Policy
-    card: dict[str, Any]  # data window, splits, metrics with intervals, challengers, limits
-    reference: pl.DataFrame  # sample_id, group: rows that explanations compare with
+    card: dict[str, Any]  # purpose, data window, shape, training, held-out metrics, limits
+    reference: pl.DataFrame  # group, sample_id and the tokens as the network saw them
     sha256: str  # of its manifest.json: the identity of the bundle
 
     @classmethod

@@ -1,6 +1,6 @@
 """Pre-training without labels: cells are hidden, and the network guesses which bin or category stood there.
 
-Every history teaches, labelled or not; worth most where labels are few (docs/log.md has what it bought). The masked
+Every history teaches, labelled or not (docs/log.md has what it bought so far). The masked
 cell objective for tables: Yoon et al. 2020 (VIME), here per token and refined by the same recursion.
 """
 
