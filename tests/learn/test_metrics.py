@@ -7,7 +7,7 @@ from sklearn import metrics as sklearn_metrics
 
 from trmfin.errors import DataError
 from trmfin.learn import metrics
-from trmfin.learn.intervals import bootstrap, fold_summary, mean_over_folds, paired_bootstrap, student, summary
+from trmfin.learn.intervals import bootstrap, fold_summary, resampled, student, summary
 
 RANKING = (metrics.auc, metrics.gini, metrics.ks, metrics.average_precision, metrics.lift)
 PROBABILITY = (metrics.brier, metrics.log_loss, metrics.expected_calibration_error)
@@ -192,10 +192,10 @@ def test_draws_of_one_class_are_left_out_until_they_are_half():
 def test_paired_difference_is_narrower_than_the_models_and_zero_with_itself():
     y, p = rows(10, count=600)
     other = np.clip(p + np.random.default_rng(0).normal(0, 0.02, p.size), 0, 1)
-    pair, alone = paired_bootstrap(metrics.auc, y, p, other, draws=100), bootstrap(metrics.auc, y, p, draws=100)
+    pair, alone = bootstrap(metrics.auc, y, p, draws=100, against=other), bootstrap(metrics.auc, y, p, draws=100)
     assert pair.value == pytest.approx(metrics.auc(y, p) - metrics.auc(y, other))
     assert pair.high - pair.low < (alone.high - alone.low) / 2
-    itself = paired_bootstrap(metrics.auc, y, p, p, draws=20)
+    itself = bootstrap(metrics.auc, y, p, draws=20, against=p)
     assert (itself.value, itself.low, itself.high) == (0, 0, 0)
 
 
@@ -208,21 +208,16 @@ def test_summary_equals_each_metric_and_its_own_bootstrap():
         assert whole[name] == pytest.approx(bootstrap(metric, y, p, groups, draws=40, seed=5).to_json(), abs=1e-12)
 
 
-def flat(report):
-    """A report's numbers, folds and bounds side by side."""
-    return [*report["folds"], *(value for name, value in report.items() if name != "folds")]
-
-
-def test_mean_over_folds_names_both_intervals():
+def test_means_over_folds_have_both_intervals():
     y, p = rows(12, count=500)
     folds = np.arange(500) % 5
-    mean = mean_over_folds(metrics.auc, y, p, folds, draws=50)
+    mean = fold_summary(y, p, folds, draws=50)["auc"]
     each = [metrics.auc(y[folds == fold], p[folds == fold]) for fold in range(5)]
-    assert mean.folds == pytest.approx(each) and mean.mean == pytest.approx(np.mean(each))
-    assert mean.low < mean.mean < mean.high
-    assert mean.t_high - mean.mean == pytest.approx(2.7764 * np.std(each, ddof=1) / 5**0.5, rel=1e-3)
-    assert flat(fold_summary(y, p, folds, draws=50)["auc"]) == pytest.approx(flat(mean.to_json()))
-    assert "t_low" not in mean_over_folds(metrics.auc, y, p, np.zeros(500), draws=50).to_json()
+    assert mean["folds"] == pytest.approx(each) and mean["mean"] == pytest.approx(np.mean(each))
+    assert mean["low"] < mean["mean"] < mean["high"]
+    assert mean["t_high"] - mean["mean"] == pytest.approx(2.7764 * np.std(each, ddof=1) / 5**0.5, rel=1e-3)
+    one = fold_summary(y, p, np.zeros(500), draws=50)["auc"]
+    assert "t_low" not in one and one["low"] == pytest.approx(bootstrap(metrics.auc, y, p, draws=50).low)
 
 
 def test_paired_folds_are_differences_fold_by_fold():
@@ -231,8 +226,14 @@ def test_paired_folds_are_differences_fold_by_fold():
     pair = fold_summary(y, p, folds, draws=30, against=other)["brier"]
     each = [metrics.brier(y[part], p[part]) - metrics.brier(y[part], other[part]) for part in (folds == fold for fold in range(3))]
     assert pair["folds"] == pytest.approx(each)
-    assert flat(pair) == pytest.approx(flat(mean_over_folds(metrics.brier, y, p, folds, draws=30, against=other).to_json()))
     assert summary(y, p, draws=30, against=other)["brier"]["value"] == pytest.approx(metrics.brier(y, p) - metrics.brier(y, other))
+
+
+def test_any_statistic_of_weighted_rows_has_an_interval():
+    members = np.arange(200) // 2
+    value = np.sin(np.arange(200.0))
+    (mean,) = resampled(lambda weight: [float(weight @ value / weight.sum())], members, draws=100)
+    assert mean.low < mean.value < mean.high and mean.value == pytest.approx(value.mean())
 
 
 def test_student_quantiles_equal_scipy():

@@ -66,45 +66,23 @@ class FoldMean:
         return plain if self.t_low is None else plain | {"t_low": self.t_low, "t_high": self.t_high}
 
 
-def bootstrap(metric: Metric, y: ArrayLike, p: ArrayLike, groups: ArrayLike | None = None, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """A metric with its bootstrap interval over groups.
-
-    y, p: (N,) as the metric takes them; groups: (N,) of numbers or names, None = every row its own group. Raises
-    DataError on shapes that differ and as the metric does.
-    """
-    rows = _rows(y, (p,), groups)
-    return _intervals(_metric_of(metric, rows.y, rows.scores), rows.members, draws, seed)[0]
-
-
-def paired_bootstrap(
-    metric: Metric, y: ArrayLike, first: ArrayLike, second: ArrayLike, groups: ArrayLike | None = None, draws: int = DRAWS, seed: int = 0
-) -> Interval:
-    """metric(first) - metric(second) on the same rows and draws; an interval that leaves out 0 is a difference.
-
-    y, first, second: (N,); otherwise as `bootstrap`.
-    """
-    rows = _rows(y, (first, second), groups)
-    return _intervals(_metric_of(metric, rows.y, rows.scores), rows.members, draws, seed)[0]
-
-
-def mean_over_folds(
+def bootstrap(
     metric: Metric,
     y: ArrayLike,
     p: ArrayLike,
-    folds: ArrayLike,
     groups: ArrayLike | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     *,
     against: ArrayLike | None = None,
-) -> FoldMean:
-    """A metric's mean over folds; with `against`, the mean of metric(p) - metric(against), fold by fold.
+) -> Interval:
+    """A metric with its bootstrap interval over groups; with `against`, metric(p) - metric(against) on the same rows and draws.
 
-    y, p, against: (N,) out-of-fold rows; folds: (N,) which fold tested a row; otherwise as `bootstrap`.
+    y, p, against: (N,) as the metric takes them; groups: (N,) of numbers or names, None = every row its own group. An
+    interval of a difference that leaves out 0 is a difference. Raises DataError on shapes that differ and as the metric does.
     """
     rows = _rows(y, (p,) if against is None else (p, against), groups)
-    parts = [_on(part, _metric_of(metric, rows.y[part], tuple(s[part] for s in rows.scores))) for part in _parts(folds, rows.y)]
-    return _fold_means(parts, rows.members, draws, seed)[0]
+    return resampled(_metric_of(metric, rows.y, rows.scores), rows.members, draws, seed)[0]
 
 
 def summary(
@@ -121,7 +99,7 @@ def summary(
     y: (N,); p, against: (N,) probabilities. All metrics see the same draws, those of `bootstrap`.
     """
     rows = _rows(y, (p,) if against is None else (p, against), groups)
-    intervals = _intervals(_summary_of(rows.y, rows.scores), rows.members, draws, seed)
+    intervals = resampled(_summary_of(rows.y, rows.scores), rows.members, draws, seed)
     return {name: interval.to_json() for name, interval in zip(SUMMARY, intervals, strict=True)}
 
 
@@ -137,7 +115,7 @@ def fold_summary(
 ) -> dict[str, dict[str, object]]:
     """Every metric of `metrics.SUMMARY` as `FoldMean.to_json`; with `against`, of the differences p - against.
 
-    y, folds: (N,); p, against: (N,) probabilities. All metrics see the same draws, those of `mean_over_folds`.
+    y, folds: (N,); p, against: (N,) probabilities. All metrics see the same draws.
     """
     rows = _rows(y, (p,) if against is None else (p, against), groups)
     parts = [_on(part, _summary_of(rows.y[part], tuple(s[part] for s in rows.scores))) for part in _parts(folds, rows.y)]
@@ -198,8 +176,11 @@ def _on(part: Rows, statistic: Statistic) -> Statistic:
     return lambda weight: statistic(weight[part])
 
 
-def _intervals(statistic: Statistic, members: Rows, draws: int, seed: int) -> list[Interval]:
-    """Values and intervals of a statistic, one a metric."""
+def resampled(statistic: Statistic, members: Rows, draws: int = DRAWS, seed: int = 0) -> list[Interval]:
+    """Values and intervals of a statistic, one a number that it gives.
+
+    members: (N,) group of each row, 0 … G - 1. A statistic that is undefined for some weights raises UndefinedMetric.
+    """
     if draws < 1:
         raise DataError(f"interval: {draws} draws; expected at least 1")
     values = statistic(np.ones(members.size))
@@ -219,7 +200,7 @@ def _intervals(statistic: Statistic, members: Rows, draws: int, seed: int) -> li
 
 
 def _fold_means(parts: Sequence[Statistic], members: Rows, draws: int, seed: int) -> list[FoldMean]:
-    intervals = _intervals(lambda weight: [float(v) for v in np.mean([part(weight) for part in parts], axis=0)], members, draws, seed)
+    intervals = resampled(lambda weight: [float(v) for v in np.mean([part(weight) for part in parts], axis=0)], members, draws, seed)
     once = np.ones(members.size)
     folds = zip(*(part(once) for part in parts), strict=True)
     return [_fold_mean(interval, values) for interval, values in zip(intervals, folds, strict=True)]
