@@ -17,14 +17,13 @@ from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from trmfin.data.convert import legible
 from trmfin.data.delimited import REJECTS, read_delimited
+from trmfin.data.parquet import from_parquet, parquet_sha256, to_parquet
 from trmfin.errors import DataError, RunError, TrmfinError
 
 CHUNK = 1 << 20  # bytes hashed at a time
-ROW_GROUP = 1 << 18  # rows of a Parquet row group
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 RAW_SUFFIXES = TEXT_SUFFIXES + PARQUET_SUFFIXES
@@ -94,12 +93,12 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> None:
     Raises RunError where the file cannot be written.
     """
     with replacing(path) as file:
-        _to_parquet(frame, file)
+        to_parquet(frame, file)
 
 
 def read_parquet(path: Path, error: type[TrmfinError] = DataError) -> pl.DataFrame:
     """A Parquet file as a frame. Raises `error` where it is missing, truncated or altered, or has twice-named columns."""
-    return _from_parquet(_bytes_of(path, error), path, error)
+    return from_parquet(_bytes_of(path, error), path, error)
 
 
 def write_json(data: Any, path: Path) -> None:
@@ -143,7 +142,7 @@ def read_raw(path: Path) -> RawTable:
         raise DataError(f"{path}: is empty, expected a header and rows; was the export cut short?")
     digest = hashlib.sha256(data).hexdigest()
     if suffix in PARQUET_SUFFIXES:
-        frame = _from_parquet(data, path, DataError)
+        frame = from_parquet(data, path, DataError)
         return _typed_table(frame, name=path.name, sha256=digest, encoding="parquet")
     text = read_delimited(data, str(path))
     return RawTable(
@@ -167,9 +166,7 @@ def raw_from_frame(frame: Any, name: str) -> RawTable:
         table = _from_pandas(frame, name)
     if not isinstance(table, pl.DataFrame):
         raise DataError(f"{name}: is a {type(frame).__name__}, expected a pandas or polars DataFrame")
-    sink = _HashSink()
-    _to_parquet(table, sink)
-    return _typed_table(table, name=name, sha256=sink.digest.hexdigest(), encoding="frame")
+    return _typed_table(table, name=name, sha256=parquet_sha256(table), encoding="frame")
 
 
 def _typed_table(frame: pl.DataFrame, *, name: str, sha256: str, encoding: str) -> RawTable:
@@ -196,42 +193,6 @@ def _from_pandas(frame: Any, name: str) -> pl.DataFrame:
         except (pa.ArrowException, TypeError, ValueError, OverflowError):  # an object column of mixed types: read as text
             columns[column] = pl.Series(column, [None if v is None or v != v else str(v) for v in values], dtype=pl.String)
     return pl.DataFrame(columns)
-
-
-def _to_parquet(frame: pl.DataFrame, file: Any) -> None:
-    plain = frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).rechunk()
-    table = plain.to_arrow(compat_level=pl.CompatLevel.oldest())
-    pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)
-
-
-def _from_parquet(data: bytes, path: Path, error: type[TrmfinError]) -> pl.DataFrame:
-    try:
-        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
-        table.validate(full=True)
-        names = list(table.column_names)
-        strange = [f"{field.name} ({field.type})" for field in table.schema if not _readable(field.type)]
-    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as problem:
-        raise error(f"{path}: is not whole Parquet ({problem}); it was truncated or altered, make or copy it again") from problem
-    if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise error(f"{path}: column {twice[0]!r} is named twice; rename one of them")
-    if strange:
-        raise error(f"{path}: column {strange[0]} is of a type that cannot be read; write it as numbers, text or times")
-    bare = pa.Table.from_arrays(table.columns, names=names)  # without metadata, which polars takes for text even where it is none
-    try:
-        return pl.DataFrame(bare)
-    except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, TypeError) as problem:
-        raise error(f"{path}: cannot be read ({problem}); write its columns as numbers, text or times") from problem
-
-
-def _readable(kind: pa.DataType, nested: bool = False) -> bool:
-    """Whether polars and JSON can both hold it: nothing exotic, no times inside lists, no unknown bytes in a zone's name."""
-    if pa.types.is_nested(kind):
-        return not (pa.types.is_map(kind) or pa.types.is_union(kind)) and all(
-            _readable(kind.field(i).type, nested=True) for i in range(kind.num_fields)
-        )
-    if pa.types.is_timestamp(kind) and kind.tz and not kind.tz.isascii():
-        return False
-    return not (pa.types.is_interval(kind) or isinstance(kind, pa.BaseExtensionType) or (nested and pa.types.is_temporal(kind)))
 
 
 def _bytes_of(path: Path, error: type[TrmfinError]) -> bytes:
@@ -269,28 +230,4 @@ def _discard(part: Path) -> None:
     try:
         part.unlink(missing_ok=True)
     except OSError:  # the folder became read-only or vanished: the error already says so
-        return
-
-
-class _HashSink:
-    """A file that keeps only the hash of what is written to it."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self.digest = hashlib.sha256()
-        self.length = 0
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        self.length += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.length
-
-    def flush(self) -> None:
-        return
-
-    def close(self) -> None:
         return
