@@ -97,10 +97,8 @@ def test_only_the_primary_targets_truth_is_the_oracle(world: Path) -> None:
 
 def test_a_report_is_never_overwritten_unasked(world: Path) -> None:
     before = sha256_of(world / "report" / "report.json")
-    for options in ([], ["--bundle", world]):
-        check_refused(
-            run(world / "prepared", "--out", world / "report", *options), "already holds an evaluation; choose another --out, or --resume"
-        )
+    for options, advice in (([], "choose another --out, or --resume"), (["--bundle", world], "choose another --out\n")):
+        check_refused(run(world / "prepared", "--out", world / "report", *options), f"already holds an evaluation; {advice}")
     assert sha256_of(world / "report" / "report.json") == before
 
 
@@ -184,8 +182,9 @@ def test_wrong_options_are_one_line(world: Path, tmp_path: Path) -> None:
     )
     check_refused(run(prepared, *out, "--labels", "300,many"), "--labels '300,many': expected whole numbers such as 300,1000,3000")
     check_refused(run(prepared, *out, "--labels", "0"), "--labels '0': found 0; expected whole numbers of at least 1")
-    check_refused(run(prepared, *out, "--test-days", 30), "--test-days: walking forward needs --test-start too")
-    check_refused(run(prepared, *out, "--windows", 3), "--windows: walking forward needs --test-start too")
+    check_refused(run(prepared, *out, "--test-days", 30), "--test-days: of no effect without --test-start; give that too")
+    check_refused(run(prepared, *out, "--windows", 1), "--windows: of no effect without --test-start")
+    check_refused(run(prepared, *out, "--draws", 5), "--draws: of no effect without --labels")
     check_refused(run(prepared, *out, "--test-start", "2024-01-01"), "test_days")
     check_refused(run(prepared, *out, "--test-start", "soon", "--test-days", 5), "expected a day such as")
     check_refused(run(prepared, *out, "--test-start", "2030-01-01", "--test-days", 5), "walk forward from 2030-01-01")
@@ -193,6 +192,24 @@ def test_wrong_options_are_one_line(world: Path, tmp_path: Path) -> None:
     check_refused(run(prepared, *out, "--config", tmp_path / "none.toml"), "none.toml: cannot be read as TOML")
     check_refused(run(prepared, *out, "--labels", "61"), "61 asked for, fold 0 has 60 labelled training rows")
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--baselines", "logistic,lightgbm,gru"],
+        ["--labels", "300", "--draws", 20],
+        ["--seeds", 1],
+        ["--config", "recipe.toml"],
+        ["--test-start", "2024-01-01", "--test-days", 30],
+        ["--resume"],
+    ],
+)
+def test_a_bundle_is_judged_without_options_that_would_change_nothing(world: Path, tmp_path: Path, options: list[object]) -> None:
+    said = ", ".join(str(option) for option in options if str(option).startswith("--"))
+    found = run(world / "prepared", "--out", tmp_path / "r", "--bundle", world, *options)
+    check_refused(found, f"{said}: of no effect with --bundle, which judges a finished bundle on all samples as it is")
+    assert not (tmp_path / "r").exists()
 
 
 def test_wrong_usage_is_exit_2(world: Path, tmp_path: Path) -> None:

@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from trmfin.sequences.task import Task
 
 PARTS = "parts"  # folder inside REPORT with each entry's predictions, so that a killed evaluation goes on
+WALKING = ("test_days", "train_days", "known_from_days", "windows")
+NEEDS = {"draws": "labels", **dict.fromkeys(WALKING, "test_start")}  # option → the one it says more about
+TRAINING = ("baselines", "seeds", "config", "labels", "draws", "test_start", *WALKING, "resume")  # of no meaning for a finished bundle
 
 
 def main(
+    context: typer.Context,
     pipeline: Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")],
     prepared: Annotated[Path, typer.Argument(help="Folder written by `python -m trmfin.prepare`, with known targets.")],
     out: Annotated[Path, typer.Option(help="Folder to write: report.json, report.md, predictions.parquet, pictures.")],
@@ -64,11 +68,12 @@ def main(
     from trmfin.scoring.folder import locked
     from trmfin.shipped import load_pipeline
 
+    _check_given(context)
     use, data = load_pipeline(pipeline), Prepared.read(prepared)
     protocol = _protocol(use.protocol, test_start, test_days, train_days, known_from_days, windows)
     make_folder(out)
     with locked(out):
-        _check_free(out, resume)
+        _check_free(out, resume, judged=bundle is not None)
         if bundle is not None:
             report, predictions = _of_bundle(bundle, data)
         else:
@@ -80,11 +85,24 @@ def main(
         _publish(report, predictions, out)
 
 
+def _check_given(context: typer.Context) -> None:
+    """Raises ConfigError on an option that was given and would change nothing."""
+    given = [name for name in context.params if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"]
+    if "bundle" in given and (idle := [name for name in TRAINING if name in given]):
+        raise ConfigError(
+            f"{', '.join(map(_spelled, idle))}: of no effect with --bundle, which judges a finished bundle on all samples as it is; "
+            "leave them out, or leave out --bundle"
+        )
+    if alone := [name for name in given if name in NEEDS and not context.params[NEEDS[name]]]:
+        raise ConfigError(f"{_spelled(alone[0])}: of no effect without {_spelled(NEEDS[alone[0]])}; give that too, or leave it out")
+
+
+def _spelled(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def _protocol(base: Protocol, test_start: str, test_days: int, train_days: int, delay: int, windows: int) -> Protocol:
     if not test_start:
-        given = {"--test-days": test_days, "--train-days": train_days, "--known-from-days": delay, "--windows": windows - 1}
-        if alone := [option for option, value in given.items() if value]:
-            raise ConfigError(f"{alone[0]}: walking forward needs --test-start too, the first day of the first test window")
         return base
     asked: dict[str, Any] = {
         "folds": windows,
@@ -127,9 +145,10 @@ def _sizes(labels: str) -> list[int]:
     return sizes
 
 
-def _check_free(out: Path, resume: bool) -> None:
+def _check_free(out: Path, resume: bool, judged: bool) -> None:
     if not resume and ((out / "report.json").exists() or (out / PARTS).exists()):
-        raise RunError(f"{out}: already holds an evaluation; choose another --out, or --resume to keep the models it has finished")
+        how = "choose another --out" if judged else "choose another --out, or --resume to keep the models it has finished"
+        raise RunError(f"{out}: already holds an evaluation; {how}")
 
 
 def _contest(use: Any, data: Prepared, protocol: Protocol, recipe: Recipe, workers: int) -> Contest:
