@@ -196,16 +196,16 @@ def test_a_weight_on_positives_raises_scores() -> None:
 def test_hidden_fields_are_absent_in_all_tokens_and_hidden_cells_one_by_one() -> None:
     batch = easy().sequences.batch(easy().train)
     present, codes = ~np.isnan(batch.numbers), batch.codes > 0
-    fields = hide(batch, replace(SHORT, field_dropout=0.5), 3)
+    fields = hide(batch, easy().sequences.task, replace(SHORT, field_dropout=0.5), 3)
     lost = present & np.isnan(fields.numbers)
     assert (lost.any(1) == (lost | ~present).all(1) & present.any(1)).all() and 0.3 < lost.sum() / present.sum() < 0.7
     assert 0.3 < (codes & (fields.codes == 0)).sum() / codes.sum() < 0.7 and np.array_equal(fields.mask, batch.mask)
-    cells = hide(batch, replace(SHORT, cell_dropout=0.5), 3)
+    cells = hide(batch, easy().sequences.task, replace(SHORT, cell_dropout=0.5), 3)
     tokens = codes.sum(1) > 1
     assert ((codes & (cells.codes == 0)).any(1) & (cells.codes > 0).any(1) & tokens).any()
-    again, later = (hide(batch, replace(SHORT, cell_dropout=0.5), step) for step in (3, 4))
+    again, later = (hide(batch, easy().sequences.task, replace(SHORT, cell_dropout=0.5), step) for step in (3, 4))
     assert np.array_equal(again.codes, cells.codes) and not np.array_equal(later.codes, cells.codes)
-    assert hide(batch, SHORT, 3) is batch
+    assert hide(batch, easy().sequences.task, SHORT, 3) is batch
 
 
 def test_validation_is_judged_in_one_piece_or_in_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trmfin.learn.hiding import hidden_cells
 from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
 from trmfin.learn.settings import TrainSettings
 from trmfin.learn.slots import HIDE, Slots, draw
@@ -94,11 +95,10 @@ class Guess(nn.Module):
 
 
 def hide_cells(batch: Batch, network: Network, random: np.random.Generator) -> Hidden:
-    """Hide HIDDEN_SHARE of the cells that a token has and that are present."""
-    numbers = (random.random(batch.numbers.shape, np.float32) < HIDDEN_SHARE) & ~np.isnan(batch.numbers)
-    numbers &= network.number_scope.numpy()[batch.tag] > 0
-    codes = (random.random(batch.codes.shape, np.float32) < HIDDEN_SHARE) & (batch.codes > 0) & batch.mask[..., None]
-    codes &= network.code_scope.numpy()[batch.tag] > 0
+    """Hide HIDDEN_SHARE of the cells that a token has and that are present, a source column at a time."""
+    numbers, codes = hidden_cells(network.task, batch, random, here=HIDDEN_SHARE)
+    numbers &= ~np.isnan(batch.numbers) & (network.number_scope.numpy()[batch.tag] > 0)
+    codes &= (batch.codes > 0) & batch.mask[..., None] & (network.code_scope.numpy()[batch.tag] > 0)
     shown = replace(batch, numbers=np.where(numbers, np.float32(np.nan), batch.numbers), codes=np.where(codes, 0, batch.codes))
     return Hidden(batch=shown, numbers=numbers, codes=codes)
 

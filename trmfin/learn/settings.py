@@ -31,7 +31,7 @@ class TrainSettings:
     clip_norm: float = 1.0
     refill: bool = True  # slots: one optimiser step per supervision step; False: one per N_sup steps, losses averaged
     random_depth: bool = False  # a slot is refilled after a random 1 … N_sup steps instead of always N_sup
-    field_dropout: float = 0.0  # chance that a field is hidden from all tokens of a sample
+    field_dropout: float = 0.0  # chance that a source column is hidden from all tokens of a sample
     cell_dropout: float = 0.0  # chance that a single cell is hidden
     label_smoothing: float = 0.0
     positive_weight: float = 1.0  # weight of samples whose primary binary target is 1

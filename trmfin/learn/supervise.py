@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trmfin.learn.hiding import hidden_cells
 from trmfin.learn.losses import exact, loss_per_sample
 from trmfin.learn.optimiser import ExponentialAverage
 from trmfin.learn.settings import TrainSettings
@@ -18,6 +19,7 @@ from trmfin.learn.slots import EXPLORE, HIDE, Slots, draw
 from trmfin.model.core import State
 from trmfin.model.network import Answer, Network
 from trmfin.sequences.sequences import Batch, Sequences
+from trmfin.sequences.task import Task
 
 VALIDATION_BATCH = 512
 EXPLORATION = 0.1  # exact halting: share of slots that must go on to a random depth (official code)
@@ -43,7 +45,7 @@ class Run:
 def slot_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
     """One supervision step of every slot, and one optimiser step. Returns the mean loss."""
     slots, network = run.slots, run.network.train()
-    batch = hide(sequences.batch(slots.rows), settings, run.step)
+    batch = hide(sequences.batch(slots.rows), network.task, settings, run.step)
     with precision(settings):
         x = network.encode(batch)
         setting = network.setting(batch)
@@ -61,7 +63,7 @@ def loop_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
     """All N_sup steps of one batch, losses averaged, one optimiser step: the plain way, kept for comparison."""
     slots, network = run.slots, run.network.train()
     slots.rows = slots.next_rows(settings.batch_size)
-    batch = hide(sequences.batch(slots.rows), settings, run.step)
+    batch = hide(sequences.batch(slots.rows), network.task, settings, run.step)
     mean = torch.zeros(())
     with precision(settings):
         x, setting = network.encode(batch), network.setting(batch)
@@ -122,18 +124,13 @@ def take_step(run: Run, loss: Tensor, settings: TrainSettings) -> None:
     run.step += 1
 
 
-def hide(batch: Batch, settings: TrainSettings, step: int) -> Batch:
-    """The batch with some fields and some cells made absent, so that the network leans on no single one."""
+def hide(batch: Batch, task: Task, settings: TrainSettings, step: int) -> Batch:
+    """The batch with some source columns and some cells made absent, so that the network leans on no single one."""
     if not (settings.field_dropout or settings.cell_dropout):
         return batch
     random = draw(settings.seed, HIDE, step)
-
-    def hidden(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        whole = random.random((shape[0], 1, shape[2]), np.float32) < settings.field_dropout
-        return whole | (random.random(shape, np.float32) < settings.cell_dropout)
-
-    numbers = np.where(hidden(batch.numbers.shape), np.float32(np.nan), batch.numbers)
-    return replace(batch, numbers=numbers, codes=np.where(hidden(batch.codes.shape), 0, batch.codes))
+    numbers, codes = hidden_cells(task, batch, random, everywhere=settings.field_dropout, here=settings.cell_dropout)
+    return replace(batch, numbers=np.where(numbers, np.float32(np.nan), batch.numbers), codes=np.where(codes, 0, batch.codes))
 
 
 def precision(settings: TrainSettings) -> AbstractContextManager[None]:
