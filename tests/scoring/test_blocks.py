@@ -60,7 +60,7 @@ def test_a_sample_keeps_the_event_that_triggers_it(tmp_path: Path) -> None:
         assert set(block.samples["trigger"]) <= set(block.events["event_id"])
 
 
-def test_keys_of_another_type_are_compared_as_text_as_sequences_do(tmp_path: Path) -> None:
+def test_a_key_of_unlike_types_holds_no_event_and_is_named_by_the_sequences(tmp_path: Path) -> None:
     prepared = panel(12)
     number = pl.col("client").str.slice(1)
     mixed = replace(
@@ -69,7 +69,10 @@ def test_keys_of_another_type_are_compared_as_text_as_sequences_do(tmp_path: Pat
         samples=prepared.samples.with_columns(number),
     )
     mixed.write(tmp_path)
-    assert sum(len(block.events) for _, block in open_source(tmp_path, PANEL).blocks(5)) == len(prepared.events)
+    for _, block in open_source(tmp_path, PANEL).blocks(5):
+        assert block.events.is_empty()
+        with pytest.raises(TaskError, match="key column client: String, but Int64 in events; write both as String"):
+            build(block, PANEL)
 
 
 def test_blocks_can_be_skipped(tmp_path: Path) -> None:

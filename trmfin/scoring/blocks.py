@@ -62,21 +62,19 @@ def open_source(folder: Path, task: Task) -> Source:
 def _seen(schema: pl.Schema, samples: pl.DataFrame, task: Task) -> pl.Expr:
     """Which events some history of these samples may hold by its key, and which are the samples' own. May let others pass.
 
-    A history whose key column is missing holds none: sequences name it in their error.
+    A history whose key is missing, or of one type here and another there, holds none: sequences name it in their error.
     """
     seen = pl.lit(False)
     for history in task.histories:
-        if set(history.keys) <= set(schema) & set(samples.columns):
-            alike = (_among(name, samples[name], cast=schema[name] != samples.schema[name]) for name in history.keys)
-            seen |= pl.all_horizontal(alike)
+        if all(name in schema and schema[name] == samples.schema.get(name) for name in history.keys):
+            seen |= pl.all_horizontal(_among(name, samples[name]) for name in history.keys)
     seen &= pl.col("known_at") < samples["as_of"].max()
     return seen | _among("event_id", samples["trigger"]) if "trigger" in samples.columns else seen
 
 
-def _among(column: str, values: pl.Series, cast: bool = False) -> pl.Expr:
-    """Whether a column's value is one of these; with `cast` compared as text, as sequences compare keys of unlike types."""
-    values = values.drop_nulls().unique()
-    return pl.col(column).cast(pl.String).is_in(values.cast(pl.String).implode()) if cast else pl.col(column).is_in(values.implode())
+def _among(column: str, values: pl.Series) -> pl.Expr:
+    """Whether a column's value is one of these."""
+    return pl.col(column).is_in(values.drop_nulls().unique().implode())
 
 
 def _read(scan: pl.LazyFrame, wanted: pl.Expr) -> pl.DataFrame:
