@@ -76,7 +76,7 @@ def test_every_number_can_be_computed_again_from_the_predictions(world: Path) ->
             folds = [metric(part["y"], part["p"]) for part in last.sort("fold").partition_by("fold", maintain_order=True)]
             assert report["models"][name][key]["folds"] == pytest.approx(folds, rel=1e-12)
             assert report["models"][name][key]["mean"] == pytest.approx(np.mean(folds), rel=1e-12)
-    assert report["halting"][0]["calls_saved"] == 0 and [line["step"] for line in report["steps"]] == [1, 2]
+    assert report["halting"][0]["steps_saved"] == 0 and [line["step"] for line in report["steps"]] == [1, 2]
 
 
 def test_folds_are_those_of_the_protocol(world: Path) -> None:

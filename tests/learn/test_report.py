@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from tests.learn.tiny import few_draws
 from trmfin.learn import report
-from trmfin.learn.tables import markdown
+from trmfin.learn.tables import halting_table, markdown
 from trmfin.learn.tables import scarcity_table as few_labels_table
 
 N = 400
@@ -54,9 +54,12 @@ def predictions(model: str, *steps: np.ndarray, seed: int = 0, labels: int = 0, 
     return pl.concat(parts)
 
 
+def blurred_odds(amount: float, seed: int = 1) -> np.ndarray:
+    return np.log(truth().chance) - np.log1p(-truth().chance) + np.random.default_rng(seed).normal(0, amount, N)
+
+
 def blurred(amount: float, seed: int = 1) -> np.ndarray:
-    odds = np.log(truth().chance) - np.log1p(-truth().chance) + np.random.default_rng(seed).normal(0, amount, N)
-    return 1 / (1 + np.exp(-odds))
+    return 1 / (1 + np.exp(-blurred_odds(amount, seed)))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,9 @@ def test_each_recursion_step_has_its_line(two: pl.DataFrame) -> None:
 
 def test_halting_at_epsilon_0_saves_nothing_and_costs_nothing(two: pl.DataFrame) -> None:
     first = report.halting(two)[0]
-    assert first == {"epsilon": 0.0, "auc": pytest.approx(report.steps(two)[-1]["auc"]), "calls_saved": 0.0}
+    last = report.steps(two)[-1]
+    assert (first["epsilon"], first["steps_saved"]) == (0, 0)
+    assert (first["auc"], first["log_loss"]) == (pytest.approx(last["auc"]), pytest.approx(last["log_loss"]))
 
 
 def test_halting_saves_the_steps_after_one_that_moved_a_sample_by_less_than_epsilon() -> None:
@@ -119,16 +124,25 @@ def test_halting_saves_the_steps_after_one_that_moved_a_sample_by_less_than_epsi
     odds[1] += 0.015  # step 2 moves all by .015, step 3 moves half of them by .5, step 4 nobody
     odds[2:] = odds[1] + 0.5 * (np.arange(N) % 2)
     found = {line["epsilon"]: line for line in report.halting(predictions("trm", *(1 / (1 + np.exp(-odds)))))}
-    assert found[0.01]["calls_saved"] == pytest.approx(0.5 * 1 / 4)  # halves stop after step 3 and after step 4
-    assert found[0.02]["calls_saved"] == pytest.approx(2 / 4)  # all stop after step 2
+    assert found[0.01]["steps_saved"] == pytest.approx(0.5 * 1 / 4)  # halves stop after step 3 and after step 4
+    assert found[0.02]["steps_saved"] == pytest.approx(2 / 4)  # all stop after step 2
     assert found[0.02]["auc"] == pytest.approx(np.mean(halves(roc_auc_score, odds[1])))
+    assert found[0.02]["log_loss"] == pytest.approx(np.mean(halves(log_loss, 1 / (1 + np.exp(-odds[1])))))
+
+
+def test_one_epsilon_is_marked_the_largest_that_costs_no_more_than_a_thousandth_of_auc() -> None:
+    """Step 2 moves all by .015 and step 3 makes half of the ranking right: from .02 on it is never taken."""
+    odds = np.stack([blurred_odds(1), blurred_odds(1) + 0.015, blurred_odds(0)])
+    lines = report.halting(predictions("trm", *(1 / (1 + np.exp(-odds)))))
+    assert [line["epsilon"] for line in lines if line["cheapest"]] == [0.01]
+    assert "| 0.01 | " in (table := halting_table(lines)) and table.count("◄") == 1
 
 
 def test_a_model_of_one_step_and_one_of_certain_answers_have_a_halting_table() -> None:
     once = report.halting(predictions("trm", blurred(1)))
-    assert all(line["calls_saved"] == 0 and line["auc"] == once[0]["auc"] for line in once)
+    assert all(line["steps_saved"] == 0 and line["auc"] == once[0]["auc"] for line in once)
     sure = report.halting(predictions("trm", truth().y, truth().y))
-    assert [line["calls_saved"] for line in sure] == [0.0] * 7
+    assert [line["steps_saved"] for line in sure] == [0.0] * 7
 
 
 def test_the_oracle_closes_the_whole_gap_and_the_base_rate_none_of_it() -> None:

@@ -11,7 +11,7 @@ import polars as pl
 from trmfin.data.files import replacing
 from trmfin.errors import MissingExtra
 from trmfin.learn.metrics import calibration_curve
-from trmfin.learn.report import last_steps
+from trmfin.learn.report import by_step, last_steps
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 PATHS = 60  # samples drawn one by one
@@ -46,11 +46,9 @@ def _calibration(final: pl.DataFrame) -> Any:
 def _paths(mine: pl.DataFrame) -> Any:
     from matplotlib import pyplot as plt
 
-    count = int(mine["step"].n_unique())
-    ordered = mine.sort("fold", "sample_id", "step")
-    p, y = ordered["p"].to_numpy().reshape(-1, count), ordered["y"].to_numpy().reshape(-1, count)[:, 0]
-    log_odds = np.log(p) - np.log1p(-p)
-    chosen = np.argsort(p[:, -1])[np.linspace(0, len(p) - 1, PATHS).astype(int)]
+    rows, log_odds = by_step(mine)
+    y, (n, count) = rows["y"].to_numpy(), log_odds.shape
+    chosen = np.argsort(log_odds[:, -1])[np.unique(np.linspace(0, n - 1, PATHS).astype(int))]
     figure, axes = plt.subplots(figsize=(6, 5))
     for row in chosen:
         axes.plot(range(1, count + 1), log_odds[row], color=ORANGE if y[row] else BLUE, linewidth=0.8, alpha=0.7)
@@ -59,7 +57,7 @@ def _paths(mine: pl.DataFrame) -> Any:
     axes.set(
         xlabel="recursion (supervision) step",
         ylabel="log-odds of the score",
-        title=f"{PATHS} samples' scores over steps",
+        title=f"{len(chosen)} samples' scores over steps",
         xticks=range(1, count + 1),
     )
     axes.legend(frameon=False)

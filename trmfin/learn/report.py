@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from trmfin.learn.calibrate import probability
+from trmfin.learn.halting import EPSILONS, cheapest_epsilon, halted, steps_used
 from trmfin.learn.intervals import fold_summary, student, summary
-from trmfin.learn.metrics import auc, log_loss
+from trmfin.learn.metrics import Array, auc, log_loss
 
-EPSILONS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # log-odds by which a step must move a sample for it to go on
-TINIEST = 1e-12  # probabilities are held so far from 0 and 1 where a logarithm is taken
+TINIEST = np.finfo(np.float64).eps  # probabilities are held so far from 0 and 1 where a logarithm is taken
 
 
 def models(predictions: pl.DataFrame) -> dict[str, Any]:
@@ -48,22 +49,21 @@ def steps(predictions: pl.DataFrame, model: str = "trm") -> list[dict[str, float
     return out
 
 
-def halting(predictions: pl.DataFrame, model: str = "trm") -> list[dict[str, float]]:
-    """What early halting costs and saves: a sample stops once a step moves its log-odds by less than epsilon."""
-    mine = predictions.filter(pl.col("model") == model).sort("seed", "fold", "sample_id", "step")
-    count = int(mine["step"].n_unique())
-    p = mine["p"].to_numpy().reshape(-1, count)
-    rows = mine.filter(pl.col("step") == 1).select("seed", "fold", "y")
-    p = np.clip(p, TINIEST, 1 - TINIEST)
-    log_odds = np.log(p) - np.log1p(-p)
+def halting(predictions: pl.DataFrame, model: str = "trm") -> list[dict[str, Any]]:
+    """What early halting costs and saves: a sample stops once a step moves its log-odds by less than epsilon.
+
+    `steps_saved` is the share of samples' supervision steps that are not taken. Settled samples leave their batch, so that
+    it is the share of the core's work; what comes before the first step is done in any case. `cheapest` marks the largest
+    epsilon that costs no more AUC than `halting.TOLERANCE`.
+    """
+    rows, log_odds = by_step(predictions, model)
+    cheapest = cheapest_epsilon(log_odds, rows["y"], folds=rows.select(pl.struct("seed", "fold").rank("dense")).to_series())
     out = []
     for epsilon in EPSILONS:
-        settled = np.abs(np.diff(log_odds, axis=1)) < epsilon
-        settled = np.insert(settled, count - 1, True, axis=1)  # the last step ends it
-        used = np.minimum(settled.argmax(1) + 1, count - 1)  # index of the step used
-        frame = rows.with_columns(p=p[np.arange(len(p)), used])
-        parts = frame.partition_by("seed", "fold")
-        out.append({"epsilon": epsilon, "auc": _mean(auc, parts), "calls_saved": float(1 - (used + 1).mean() / count)})
+        parts = rows.with_columns(p=probability(halted(log_odds, epsilon))).partition_by("seed", "fold")
+        saved = 1 - steps_used(log_odds, epsilon).mean() / log_odds.shape[1]
+        line = {"epsilon": epsilon, "auc": _mean(auc, parts), "log_loss": _mean(log_loss, parts), "steps_saved": float(saved)}
+        out.append(line | {"cheapest": epsilon == cheapest})
     return out
 
 
@@ -110,6 +110,13 @@ def last_steps(predictions: pl.DataFrame) -> pl.DataFrame:
     """The rows of each model's last step, in a fixed order."""
     last = pl.col("step").max().over("model")
     return predictions.filter(pl.col("step") == last).sort("model", "seed", "fold", "sample_id")
+
+
+def by_step(predictions: pl.DataFrame, model: str = "trm") -> tuple[pl.DataFrame, Array]:
+    """A model's samples by seed, fold and sample_id, with y, and their log-odds after each step (n, S)."""
+    mine = predictions.filter(pl.col("model") == model).sort("seed", "fold", "sample_id", "step")
+    p = np.clip(mine["p"].to_numpy().reshape(-1, mine["step"].n_unique()), TINIEST, 1 - TINIEST)
+    return mine.filter(pl.col("step") == 1).select("seed", "fold", "sample_id", "y"), np.log(p) - np.log1p(-p)
 
 
 def _one(frame: pl.DataFrame) -> dict[str, Any]:

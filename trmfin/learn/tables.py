@@ -16,7 +16,7 @@ def markdown(report: dict[str, Any]) -> str:
         parts += ["## TRM less each challenger, on the same folds and draws", difference_table(report["differences"])]
     if len(report.get("steps", [])) > 1:
         parts += ["## At each recursion step", plain_table(report["steps"], {"step": "d", "auc": ".4f", "log_loss": ".4f"})]
-        parts += ["## Early halting", plain_table(report["halting"], {"epsilon": "g", "auc": ".4f", "calls_saved": ".1%"})]
+        parts += ["## Early halting", halting_table(report["halting"])]
     if report.get("gaps_closed"):
         parts += [
             "## Share of the gap between the base rate and the oracle that is closed (log-loss)",
@@ -63,6 +63,16 @@ def scarcity_table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     return _table(["labels", "model", "draws", "AUC", "log-loss"], cells)
+
+
+def halting_table(lines: list[dict[str, Any]]) -> str:
+    """One row an epsilon; the cheapest that costs no more than .001 AUC is marked."""
+    head = ["epsilon (log-odds)", "AUC", "log-loss", "steps saved", "largest within .001 AUC"]
+    rows = [
+        [f"{line['epsilon']:g}", f"{line['auc']:.4f}", f"{line['log_loss']:.4f}", f"{line['steps_saved']:.1%}", "◄" * line["cheapest"]]
+        for line in lines
+    ]
+    return _table(head, rows)
 
 
 def plain_table(rows: list[dict[str, Any]], formats: dict[str, str]) -> str:
