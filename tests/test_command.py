@@ -1,5 +1,7 @@
 """What all commands share."""
 
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -17,6 +19,12 @@ def fail(kind: Annotated[str, typer.Argument(help="How.")]) -> None:
         raise DataError("x.csv:  two\nlines \x1b[1m and more")
     if kind == "interrupt":
         raise KeyboardInterrupt
+    if kind == "disk":
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "scores.parquet")
+    if kind == "nameless":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if kind == "pipe":
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
     if kind == "bug":
         raise ZeroDivisionError
     typer.echo("done")
@@ -25,6 +33,21 @@ def fail(kind: Annotated[str, typer.Argument(help="How.")]) -> None:
 def test_an_expected_error_is_one_line_on_stderr_and_exit_1() -> None:
     result = CliRunner().invoke(application(fail), ["expected"])
     assert (result.exit_code, result.stderr, result.stdout) == (1, "error: x.csv: two lines ?[1m and more\n", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("disk", "scores.parquet: cannot be used (Input/output error)"), ("nameless", "a file: cannot be used (No space left on device)")],
+)
+def test_a_disk_that_fails_where_none_expected_it_is_one_line_and_exit_1(kind: str, said: str) -> None:
+    result = CliRunner().invoke(application(fail), [kind])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"error: {said}; check the path, its permissions and the free space\n"
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    result = CliRunner().invoke(application(fail), ["pipe"])
+    assert (result.exit_code, result.stderr) == (1, "")
 
 
 def test_an_interrupt_is_one_line_and_exit_130() -> None:

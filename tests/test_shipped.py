@@ -115,6 +115,7 @@ def test_an_edited_file_is_loaded_anew(tmp_path: Path) -> None:
         ("./absent.py", "pipeline ./absent.py: no such file; .* payment_history"),
         ("absent.py", "no such file"),
         ("", "no such name"),
+        ("x" * 300 + ".py", r"cannot be read \(File name too long\)"),
     ],
 )
 def test_a_pipeline_that_is_not_there_is_refused_with_the_names_that_are(name: str, message: str) -> None:

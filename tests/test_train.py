@@ -169,6 +169,21 @@ def test_a_damaged_checkpoint_is_one_line(world: Path, tmp_path: Path, killed_at
     check_refused(run(world, "--out", tmp_path, "--resume"), "member-1.safetensors: not a readable checkpoint")
 
 
+def test_a_training_folder_that_is_in_the_way_is_one_line(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "training").write_text("x")
+    check_refused(run(world, "--out", tmp_path), "training: cannot be read (Not a directory)")
+    check_refused(run(world, "--out", tmp_path, "--force"), "training: cannot be removed (Not a directory); remove it yourself")
+    (tmp_path / "training").unlink()
+
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("trmfin.data.files.shutil.rmtree", denied)
+    left = run(world, "--out", tmp_path)
+    assert left.exit_code == 1 and left.stdout.startswith(f"bundle      {tmp_path}  sha256 ") and Bundle.load(tmp_path).task == tiny.TASK
+    assert left.stderr.count("\n") == 1 and "training: cannot be removed (Permission denied)" in left.stderr
+
+
 def test_training_stops_on_time_and_leaves_a_bundle(world: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(CONFIG.replace("epochs = 2", "epochs = 1e6"))
     arguments = [tiny.__file__, world / "prepared", "--out", tmp_path / "b", "--config", tmp_path / "recipe.toml", "--workers", 1]

@@ -1,7 +1,8 @@
-"""What all commands share: a TrmfinError ends in one line on stderr and exit 1, Ctrl-C in one line and exit 130."""
+"""What all commands share: a TrmfinError, or a disk that fails, ends in one line on stderr and exit 1, Ctrl-C in one and exit 130."""
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -22,6 +23,12 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             function(*arguments, **options)
         except TrmfinError as problem:
             _say(str(problem))
+            raise typer.Exit(1) from problem
+        except OSError as problem:  # a disk or a path that fails where no layer expected it
+            if problem.errno == errno.EPIPE:  # who read the output has gone: typer ends quietly
+                raise
+            where = problem.filename or "a file"
+            _say(f"{where}: cannot be used ({problem.strerror or problem}); check the path, its permissions and the free space")
             raise typer.Exit(1) from problem
         except KeyboardInterrupt as problem:
             _say("interrupted; no file was left half-written, start the command again (with --resume where it has one)")
@@ -54,7 +61,7 @@ def applications(functions: Mapping[str, Callable[..., None]]) -> typer.Typer:
 
 
 def run(function: Callable[..., None]) -> NoReturn:
-    """Runs `function` as the program: parses sys.argv, exits 0, 1 (TrmfinError), 2 (wrong usage) or 130 (Ctrl-C)."""
+    """Runs `function` as the program: parses sys.argv, exits 0, 1 (TrmfinError, OSError), 2 (wrong usage) or 130 (Ctrl-C)."""
     application(function)()
     raise SystemExit(0)
 

@@ -61,16 +61,15 @@ def main(
 
 def _check_free(out: Path, force: bool) -> None:
     """Raises RunError unless `out` is new, empty, or left by an earlier prepare (finished ones only with `force`)."""
+    from trmfin.data.files import reading
     from trmfin.data.prepared import FILES, MANIFEST
 
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise RunError(f"{out}: is a file, expected a folder to write to; choose another --out")
-    try:
+    with reading(out, RunError):
+        if not out.exists():
+            return
+        if not out.is_dir():
+            raise RunError(f"{out}: is a file, expected a folder to write to; choose another --out")
         names = {path.name for path in out.iterdir()}
-    except OSError as problem:
-        raise RunError(f"{out}: cannot be read ({problem.strerror}); choose another --out") from problem
     if strange := sorted(name for name in names - FILES if not name.endswith(".part")):
         raise RunError(f"{out}: holds {strange[0]!r}, which prepare did not write; choose a new or empty folder for --out")
     if MANIFEST in names and not force:

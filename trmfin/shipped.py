@@ -16,6 +16,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
+from trmfin.data.files import reading
 from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError
 from trmfin.sequences.protocol import Protocol
@@ -91,8 +92,9 @@ def load_pipeline(name_or_path: str | Path) -> Pipeline:
 def _locate(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(".py") or "/" in text or "\\" in text:
-        if (path := Path(name_or_path)).is_file():
-            return path.resolve()
+        with reading(path := Path(name_or_path), ConfigError):
+            if path.is_file():
+                return path.resolve()
         raise ConfigError(f"pipeline {text}: no such file; give the path of a pipeline file, or one of the shipped names {_shipped()}")
     if text in pipeline_names():
         return shipped_folder("pipelines") / f"{text}.py"

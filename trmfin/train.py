@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +41,7 @@ def main(
     """
     import numpy as np
 
-    from trmfin.data.files import make_folder
+    from trmfin.data.files import make_folder, remove_folder
     from trmfin.data.prepared import Prepared
     from trmfin.learn.training import bundle_of, learn
     from trmfin.progress import TrainingProgress
@@ -71,8 +70,8 @@ def main(
             )
         bundle = bundle_of(learnt, sequences, rows, recipe, {"prepared": data.manifest.get("files", {}), "pipeline": pipeline})
         sha256 = bundle.save(out)
-        shutil.rmtree(folder, ignore_errors=True)
-    _report(bundle.card, sha256, out)
+        _report(bundle.card, sha256, out)
+        remove_folder(folder)
 
 
 def _recipe(config: Path | None, preset: str, seed: int) -> Recipe:
@@ -87,14 +86,18 @@ def _recipe(config: Path | None, preset: str, seed: int) -> Recipe:
 
 def _check_free(out: Path, resume: bool, force: bool) -> None:
     """Raises RunError unless `out` may be written to. A training that was to replace a bundle may be resumed beside it."""
+    from trmfin.data.files import reading, remove_folder
+
     if resume and force:
         raise ConfigError("--resume and --force: one goes on with an interrupted training, the other throws it away; give one of them")
     unfinished = out / UNFINISHED
     if force:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        remove_folder(unfinished)
         return
-    begun = unfinished.exists() and any(unfinished.iterdir())
-    if (out / "manifest.json").exists() and not (begun and resume):
+    with reading(unfinished, RunError):
+        begun = unfinished.exists() and any(unfinished.iterdir())
+        finished = (out / "manifest.json").exists()
+    if finished and not (begun and resume):
         raise RunError(f"{out}: already holds a bundle; choose another --out, or --force to replace it")
     if begun and not resume:
         raise RunError(f"{out}: holds an interrupted training; go on with --resume, or start again with --force")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from trmfin.data.files import (
     read_json,
     read_parquet,
     read_raw,
+    remove_file,
+    remove_folder,
     replacing,
     sha256_of,
     write_json,
@@ -94,6 +97,29 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
         write_json({}, tmp_path / "file" / "x.json")
     with pytest.raises(RunError, match="cannot be made"):
         make_folder(tmp_path / "file" / "folder")
+
+
+def test_what_is_removed_is_gone_and_what_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "folder" / "inner" / "file").write_text("")
+    with pytest.raises(RunError, match=r"folder: cannot be removed \(Is a directory\); remove it yourself"):
+        remove_file(tmp_path / "folder")
+    with pytest.raises(RunError, match=r"file: cannot be removed \(Not a directory\)"):
+        remove_folder(tmp_path / "folder" / "inner" / "file")
+    remove_file(tmp_path / "folder" / "inner" / "file")
+    remove_folder(tmp_path / "folder")
+    remove_file(tmp_path / "none")
+    remove_folder(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("read", [read_raw, read_parquet, sha256_of])
+def test_a_path_that_no_disk_takes_is_one_clear_error(read: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
+    with pytest.raises(DataError, match=r"loop.csv: cannot be read \(Too many levels of symbolic links\)"):
+        read(tmp_path / "loop.csv")
+    with pytest.raises(DataError, match=r"cannot be read \(File name too long\)"):
+        read(tmp_path / ("x" * 300 + ".csv"))
 
 
 def test_a_raw_parquet_keeps_its_types_and_numbers_its_rows(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,9 +211,15 @@ def test_the_line_of_a_failing_pipeline_is_named() -> None:
         made(use=replace(TINY, prepare=prepare))
 
 
+def test_a_path_that_no_disk_takes_is_one_clear_error(tmp_path: Path) -> None:
+    for read in (Prepared.read, partial(read_raws, TINY)):
+        with pytest.raises(DataError, match=r"cannot be read \(File name too long\)"):
+            read(tmp_path / ("x" * 300))
+
+
 def test_a_folder_that_cannot_be_replaced_is_named(tmp_path: Path) -> None:
     made().write(tmp_path)
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "manifest.json").mkdir()
-    with pytest.raises(RunError, match="manifest.json: cannot be replaced"):
+    with pytest.raises(RunError, match=r"manifest.json: cannot be removed \(Is a directory\)"):
         made().write(tmp_path)

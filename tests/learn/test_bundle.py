@@ -14,7 +14,7 @@ from tests.learn.test_training import bundle, data, learnt
 from tests.scoring.models import with_policy
 from trmfin.data.files import sha256_of, write_json
 from trmfin.data.seal import sealed
-from trmfin.errors import BundleError
+from trmfin.errors import BundleError, RunError
 from trmfin.learn.bundle import PARTS, Bundle, checked_manifest, commit
 from trmfin.learn.policy import Policy
 from trmfin.scoring.engine import score_rows
@@ -71,6 +71,24 @@ def test_a_save_that_was_killed_leaves_no_bundle(copy: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         loaded.save(copy)
     with pytest.raises(BundleError, match=r"manifest\.json"):
+        Bundle.load(copy)
+
+
+def test_a_place_that_cannot_be_written_or_read_is_one_clear_error(copy: Path, tmp_path: Path) -> None:
+    loaded = Bundle.load(copy)
+    (copy / "manifest.json").unlink()
+    (copy / "manifest.json").mkdir()
+    with pytest.raises(
+        RunError, match=r"manifest\.json: cannot be removed \(Is a directory\); remove it yourself or choose another folder"
+    ):
+        loaded.save(copy)
+    with pytest.raises(BundleError, match=r"cannot be read \(File name too long\)"):
+        Bundle.load(tmp_path / ("x" * 300))
+
+
+def test_a_manifest_that_vanishes_while_it_is_read_is_a_bundle_error(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trmfin.learn.bundle.is_sealed", lambda manifest: (copy / "manifest.json").unlink() or True)
+    with pytest.raises(BundleError, match="no such file"):
         Bundle.load(copy)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,13 +51,21 @@ class RawTable:
 def sha256_of(path: Path, error: type[TrmfinError] = DataError) -> str:
     """Hex SHA-256 of a file's bytes, read in chunks. Raises `error` where it cannot be read."""
     digest = hashlib.sha256()
+    with reading(path, error), path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def reading(path: Path, error: type[TrmfinError]) -> Iterator[None]:
+    """Makes an OSError while `path` is looked for or read an `error` in one line."""
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
+        yield
+    except FileNotFoundError as problem:
+        raise error(f"{path}: no such file; check the path") from problem
     except OSError as problem:
         raise error(f"{path}: cannot be read ({_reason(problem)}); check the path and its permissions") from problem
-    return digest.hexdigest()
 
 
 @contextmanager
@@ -85,6 +94,19 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"{folder}: the folder cannot be made ({_reason(problem)}); choose another one") from problem
+
+
+def remove_file(path: Path) -> None:
+    """Removes a file, if it is there. Raises RunError where it cannot be removed."""
+    with _removing(path):
+        path.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder and all that is in it, if it is there. Raises RunError where something cannot be removed."""
+    if os.path.lexists(folder):
+        with _removing(folder):
+            shutil.rmtree(folder)
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:
@@ -132,8 +154,9 @@ def read_raw(path: Path) -> RawTable:
     Raises DataError, in one line, where it is missing, a folder, empty, binary, of mixed encodings, truncated, or its
     header repeats a name. Rows with too many or too few fields are not lost: they are `ragged`.
     """
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder, expected a file ending in {', '.join(RAW_SUFFIXES)}")
+    with reading(path, DataError):
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder, expected a file ending in {', '.join(RAW_SUFFIXES)}")
     suffix = path.suffix.lower()
     data = _bytes_of(path, DataError)
     if suffix not in RAW_SUFFIXES:
@@ -196,14 +219,10 @@ def _from_pandas(frame: Any, name: str) -> pl.DataFrame:
 
 
 def _bytes_of(path: Path, error: type[TrmfinError]) -> bytes:
-    if path.exists() and not path.is_file():
-        raise error(f"{path}: is not a file; expected a regular file")
-    try:
+    with reading(path, error):
+        if path.exists() and not path.is_file():
+            raise error(f"{path}: is not a file; expected a regular file")
         return path.read_bytes()
-    except FileNotFoundError as problem:
-        raise error(f"{path}: no such file; check the path") from problem
-    except OSError as problem:
-        raise error(f"{path}: cannot be read ({_reason(problem)}); check the path and its permissions") from problem
 
 
 def _finite(data: Any) -> Any:
@@ -212,6 +231,14 @@ def _finite(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [_finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+@contextmanager
+def _removing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise RunError(f"{path}: cannot be removed ({_reason(problem)}); remove it yourself or choose another folder") from problem
 
 
 def _reason(problem: OSError) -> str:

@@ -11,7 +11,7 @@ PREPARED/manifest.json     hashes of all, of the raw files, and counts; written 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,8 @@ from trmfin.data.files import (
     read_json,
     read_parquet,
     read_raw,
+    reading,
+    remove_file,
     sha256_of,
     write_json,
     write_parquet,
@@ -79,7 +81,8 @@ class Prepared:
         """
         make_folder(folder)
         tables = {name: table for name in TABLES if (table := getattr(self, name)) is not None}
-        _remove([folder / MANIFEST, *(folder / f"{name}.parquet" for name in OPTIONAL if name not in tables)])
+        for name in (MANIFEST, *(f"{name}.parquet" for name in OPTIONAL if name not in tables)):
+            remove_file(folder / name)
         for name, table in tables.items():
             write_parquet(table, folder / f"{name}.parquet")
         files = {f"{name}.parquet": sha256_of(folder / f"{name}.parquet", RunError) for name in tables}
@@ -144,11 +147,10 @@ def read_raws(pipeline: Preparer, path: Path) -> dict[str, RawTable]:
 
     `truth.parquet` in a folder is no raw file. Raises DataError where a file fits no table or two files fit the same one.
     """
-    files = [path]
-    if path.is_dir():
-        files = sorted(
-            f for f in path.iterdir() if f.suffix.lower() in RAW_SUFFIXES and f.name != "truth.parquet" and not f.name.startswith(".")
-        )
+    with reading(path, DataError):
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if files != [path]:
+        files = [f for f in files if f.suffix.lower() in RAW_SUFFIXES and f.name != "truth.parquet" and not f.name.startswith(".")]
         if not files:
             raise DataError(f"{path}: holds no file ending in {', '.join(RAW_SUFFIXES)}; name a raw file or a folder of raw files")
     raws: dict[str, RawTable] = {}
@@ -202,7 +204,7 @@ def example(rejects: pl.DataFrame, rule: str) -> tuple[int, str]:
 def write_rejects(rejects: pl.DataFrame, folder: Path) -> None:
     """Writes the rejects alone, where nothing else can be prepared; the folder is then no Prepared, whatever it was."""
     make_folder(folder)
-    _remove([folder / MANIFEST])
+    remove_file(folder / MANIFEST)
     write_parquet(rejects, folder / "rejects.parquet")
 
 
@@ -256,7 +258,12 @@ def _prepared(pipeline: Preparer, tables: Mapping[str, pl.DataFrame]) -> tuple[p
 
 
 def verified(folder: Path) -> dict[str, Any]:
-    """The manifest, after every file it names has the bytes it says."""
+    """The manifest, after every file it names has the bytes it says. Raises DataError that names the file where one has not."""
+    with reading(folder, DataError):
+        return _verified(folder)
+
+
+def _verified(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise DataError(
             f"{folder}: {'is a file' if folder.exists() else 'no such folder'}, expected a folder made by python -m trmfin.prepare"
@@ -281,11 +288,3 @@ def verified(folder: Path) -> dict[str, Any]:
                 f"{folder / name}: is not what {MANIFEST} says (sha256 differs), it was altered; run python -m trmfin.prepare again"
             )
     return manifest
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as problem:
-            raise RunError(f"{path}: cannot be replaced ({problem.strerror}); choose another folder") from problem

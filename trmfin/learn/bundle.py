@@ -15,9 +15,20 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from trmfin import __version__
-from trmfin.data.files import json_bytes, make_folder, read_json, read_parquet, replacing, sha256_of, write_json, write_parquet
+from trmfin.data.files import (
+    json_bytes,
+    make_folder,
+    read_json,
+    read_parquet,
+    reading,
+    remove_file,
+    replacing,
+    sha256_of,
+    write_json,
+    write_parquet,
+)
 from trmfin.data.seal import is_sealed, sealed
-from trmfin.errors import BundleError, TrmfinError
+from trmfin.errors import BundleError, RunError, TrmfinError
 from trmfin.learn.calibrate import Calibration
 from trmfin.learn.policy import Policy
 from trmfin.model.config import ModelConfig
@@ -77,9 +88,12 @@ class Bundle:
         )
 
     def save(self, folder: Path) -> str:
-        """Write the bundle; the manifest comes last, so a killed save is never taken for a bundle. Returns its sha256."""
+        """Write the bundle; the manifest comes last, so a killed save is never taken for a bundle. Returns its sha256.
+
+        Raises RunError where the folder cannot be written.
+        """
         make_folder(folder)
-        (folder / MANIFEST).unlink(missing_ok=True)
+        remove_file(folder / MANIFEST)
         with replacing(folder / WEIGHTS) as file:
             file.write(save_tensors({name: value.contiguous() for name, value in self.network.state_dict().items()}))
         plain = {
@@ -93,10 +107,10 @@ class Bundle:
         for name, part in plain.items():
             write_json(part, folder / f"{name}.json")
         write_parquet(self.reference, folder / REFERENCE)
-        files = {name: sha256_of(folder / name) for name in PARTS}
+        files = {name: sha256_of(folder / name, RunError) for name in PARTS}
         manifest = {"format": FORMAT, "trmfin": __version__, "commit": commit(), "files": files}
         write_json(sealed(manifest), folder / MANIFEST)
-        return sha256_of(folder / MANIFEST)
+        return sha256_of(folder / MANIFEST, RunError)
 
 
 def commit() -> str:
@@ -109,7 +123,15 @@ def commit() -> str:
 
 
 def checked_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle whose every file is as it was saved, with the manifest's own `sha256` added."""
+    """The manifest of a bundle whose every file is as it was saved, with the manifest's own `sha256` added.
+
+    Raises BundleError that says which file is not.
+    """
+    with reading(folder, BundleError):
+        return _checked_manifest(folder)
+
+
+def _checked_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise BundleError(f"bundle {folder}: no such folder; expected one written by `python -m trmfin.train … --out BUNDLE`")
     manifest = _json(folder, MANIFEST)
@@ -131,7 +153,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
             raise BundleError(
                 f"bundle {folder.name}: {name} was changed: sha256 {actual[:12]}, expected {str(expected)[:12]}; copy the bundle again"
             )
-    return manifest | {"sha256": sha256_of(folder / MANIFEST)}
+    return manifest | {"sha256": sha256_of(folder / MANIFEST, BundleError)}
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:

@@ -38,8 +38,9 @@ def read_truth(folder: Path, samples: pl.DataFrame) -> pl.DataFrame | None:
     A raw row that was rejected has a truth but no sample, and is left out. Raises DataError where the file has other columns.
     """
     path = folder / TRUTH_FILE
-    if not path.exists():
-        return None
+    with files.reading(path, DataError):
+        if not path.exists():
+            return None
     truth = files.read_parquet(path)
     if truth.schema != TRUTH:
         found = ", ".join(f"{column} {kind}" for column, kind in truth.schema.items())
