@@ -33,6 +33,7 @@ def test_a_file_becomes_a_prepared_folder_and_a_summary(raw: Path, tmp_path: Pat
     prepared = Prepared.read(tmp_path / "p")
     assert prepared.samples["sample_id"].to_list() == ["A@2024-01", "A@2024-02", "B@2024-01"]
     assert prepared.rejects["line"].to_list() == [6, 7, 8]
+    assert (prepared.manifest["pipeline"], prepared.manifest["pipeline_sha256"]) == ("tiny", sha256_of(Path(tiny.__file__)))
     assert result.stdout.splitlines()[1].split() == ["statements.csv", "statements", "utf-8", "6", "3", "3"]
     assert "       2  status|max: found '12', expected at most 9 (line 7)" in result.stdout
     assert f"rejected rows, with line and reasons: {tmp_path / 'p' / 'rejects.parquet'}" in result.stdout

@@ -8,6 +8,7 @@ import pytest
 
 import trmfin.shipped
 from trmfin import ConfigError, Protocol, Task
+from trmfin.data.files import sha256_of
 from trmfin.shipped import FOLDERS, load_pipeline, pipeline_names, shipped_folder
 
 GOOD = """
@@ -83,6 +84,7 @@ def test_a_shipped_pipeline_is_loaded_by_its_name() -> None:
     pipeline = load_pipeline("payment_history")
     assert (pipeline.name, pipeline.task.name, pipeline.protocol.kind) == ("payment_history", "payment_history", "stratified")
     assert pipeline.path == shipped_folder("pipelines") / "payment_history.py"
+    assert pipeline.sha256 == sha256_of(pipeline.path)
 
 
 @pytest.mark.parametrize("as_text", [True, False])

@@ -16,7 +16,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from trmfin.data.files import reading
+from trmfin.data.files import reading, sha256_of
 from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError
 from trmfin.sequences.protocol import Protocol
@@ -32,6 +32,7 @@ class Pipeline:
 
     name: str  # the file's name without .py
     path: Path
+    sha256: str  # of the file
     schemas: Mapping[str, type[dy.Schema]]  # table name → schema
     aliases: Mapping[str, str]  # other spelling of a column → the schema's
     prepare: Callable[[dict[str, pl.DataFrame]], Frames]  # accepted tables → events, samples[, links]
@@ -80,6 +81,7 @@ def load_pipeline(name_or_path: str | Path) -> Pipeline:
     return Pipeline(
         name=path.stem,
         path=path,
+        sha256=sha256_of(path, ConfigError),
         schemas=dict(schemas),
         aliases=dict(aliases),
         prepare=_part(module, path, "prepare", FunctionType, "a function of the accepted tables"),

@@ -50,8 +50,9 @@ def main(
     from trmfin.shipped import load_pipeline
 
     recipe = _recipe(config, preset, seed)
+    use = load_pipeline(pipeline)
     data = Prepared.read(prepared)
-    sequences = build(data, load_pipeline(pipeline).task)
+    sequences = build(data, use.task)
     make_folder(out)
     with locked(out):
         _check_free(out, resume, force)
@@ -68,7 +69,8 @@ def main(
                 workers=workers or min(os.cpu_count() or 1, recipe.model.members),
                 tell=progress.tell,
             )
-        bundle = bundle_of(learnt, sequences, rows, recipe, {"prepared": data.manifest.get("files", {}), "pipeline": pipeline})
+        about = {"prepared": data.manifest.get("files", {}), "pipeline": use.name, "pipeline_sha256": use.sha256}
+        bundle = bundle_of(learnt, sequences, rows, recipe, about)
         sha256 = bundle.save(out)
         _report(bundle.card, sha256, out)
         remove_folder(folder)

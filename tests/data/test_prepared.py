@@ -30,6 +30,7 @@ class Use:
     """A pipeline, as far as the data layer knows one."""
 
     name: str = "tiny"
+    sha256: str = "5" * 64
     path: str = str(tiny.__file__)
     schemas: Any = None
     aliases: Any = None

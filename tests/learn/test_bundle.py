@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.scoring.models import with_policy
 from trmfin.data.files import sha256_of, write_json
 from trmfin.data.seal import sealed
 from trmfin.errors import BundleError, RunError
-from trmfin.learn.bundle import PARTS, Bundle, checked_manifest, commit
+from trmfin.learn.bundle import PARTS, Bundle, checked_manifest, provenance
 from trmfin.learn.policy import Policy
 from trmfin.scoring.engine import score_rows
 
@@ -92,11 +93,31 @@ def test_a_manifest_that_vanishes_while_it_is_read_is_a_bundle_error(copy: Path,
         Bundle.load(copy)
 
 
-def test_the_manifest_names_the_commit_where_there_is_one(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = Bundle.load(copy)
-    assert re.fullmatch("[0-9a-f]{40}|", commit())
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@x", *arguments], check=True, capture_output=True)
+
+
+def test_the_manifest_names_the_commit_and_whether_the_package_differs_from_it(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, checkout = Bundle.load(copy), tmp_path / "checkout"
+    package = checkout / "trmfin"
+    (package / "learn").mkdir(parents=True)
+    (package / "errors.py").write_text("one\n")
+    monkeypatch.setattr("trmfin.learn.bundle.__file__", str(package / "learn" / "bundle.py"))
+    assert provenance() == {"commit": "", "dirty": None}
+    git(checkout, "init")
+    assert provenance() == {"commit": "", "dirty": None}
+    git(checkout, "add", "trmfin")
+    git(checkout, "commit", "-m", "One")
+    (checkout / "outside.txt").write_text("no part of the package")
+    assert re.fullmatch("[0-9a-f]{40}", provenance()["commit"]) and provenance()["dirty"] is False
+    (package / "new.py").write_text("two\n")
+    assert provenance()["dirty"] is True
+    loaded.save(copy)
+    assert {name: checked_manifest(copy)[name] for name in ("commit", "dirty")} == provenance()
     monkeypatch.setattr("trmfin.learn.bundle.shutil.which", lambda name: None)
-    assert commit() == "" and loaded.save(copy) == sha256_of(copy / "manifest.json") and checked_manifest(copy)["commit"] == ""
+    assert provenance() == {"commit": "", "dirty": None}
 
 
 def test_loading_leaves_random_numbers_as_found(saved: Path) -> None:

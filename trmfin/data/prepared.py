@@ -60,7 +60,7 @@ class Prepared:
     links: pl.DataFrame | None = None
     truth: pl.DataFrame | None = None
     rejects: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTS))
-    manifest: Mapping[str, Any] = field(default_factory=dict)  # pipeline, inputs, rules, money; once written also files and counts
+    manifest: Mapping[str, Any] = field(default_factory=dict)  # pipeline, its sha256, inputs, rules, money; written, also files and counts
 
     def __post_init__(self) -> None:
         check_events(self.events)
@@ -103,6 +103,8 @@ class Preparer(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
     @property
     def schemas(self) -> Mapping[str, type[dy.Schema]]: ...
     @property
@@ -215,7 +217,8 @@ def assemble(pipeline: Preparer, intake: Intake, as_of_now: datetime) -> Prepare
     """
     frames = _prepared(pipeline, intake.tables)
     money = sorted(getattr(getattr(pipeline, "task", None), "money", ()))
-    manifest = {"pipeline": pipeline.name, "inputs": [dict(item) for item in intake.inputs], "rules": dict(intake.rules), "money": money}
+    manifest = {"pipeline": pipeline.name, "pipeline_sha256": pipeline.sha256, "money": money, "rules": dict(intake.rules)}
+    manifest["inputs"] = [dict(item) for item in intake.inputs]
     links = frames[2] if len(frames) == 3 else None
     prepared = Prepared(events=frames[0], samples=frames[1], links=links, rejects=intake.rejects, manifest=manifest)
     if not prepared.samples.height:

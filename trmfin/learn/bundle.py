@@ -108,18 +108,28 @@ class Bundle:
             write_json(part, folder / f"{name}.json")
         write_parquet(self.reference, folder / REFERENCE)
         files = {name: sha256_of(folder / name, RunError) for name in PARTS}
-        manifest = {"format": FORMAT, "trmfin": __version__, "commit": commit(), "files": files}
+        manifest = {"format": FORMAT, "trmfin": __version__, **provenance(), "files": files}
         write_json(sealed(manifest), folder / MANIFEST)
         return sha256_of(folder / MANIFEST, RunError)
 
 
-def commit() -> str:
-    """The commit of the checkout this code runs from; "" where it is installed without one, or there is no git."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists() or shutil.which("git") is None:
-        return ""
-    found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip()
+def provenance() -> dict[str, Any]:
+    """`commit` of the checkout this code runs from, and whether the package is `dirty`: differs from that commit.
+
+    commit is "" and dirty None, which is unknown, where the package is installed without a checkout or there is no git.
+    """
+    package = Path(__file__).resolve().parents[1]
+    if not (package.parent / ".git").exists() or shutil.which("git") is None:
+        return {"commit": "", "dirty": None}
+    head, changes = _git(package, "rev-parse", "HEAD"), _git(package, "status", "--porcelain", "--", ".")
+    return {"commit": head or "", "dirty": None if head is None or changes is None else bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says in `folder`; None where it refuses. Takes no lock, so that it disturbs no other git."""
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if said.returncode else said.stdout.strip()
 
 
 def checked_manifest(folder: Path) -> dict[str, Any]:
