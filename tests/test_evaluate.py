@@ -146,6 +146,7 @@ def test_few_labels_have_their_own_table_and_several_seeds_are_averaged(world: P
     assert run(world / "prepared", "--out", tmp_path, *options).exit_code == 0
     report, predictions = read(tmp_path)
     assert [(row["model"], row["labels"], row["draws"]) for row in report["scarcity"]] == [("trm", 40, 1), ("trm", 50, 1)]
+    assert report["notes"] == ["Runs on few labels have seed 0 alone; their draws of labels differ instead."]
     assert predictions["seed"].unique().sort().to_list() == [0, 1] and predictions["labels"].unique().to_list() == [0]
 
 
@@ -156,6 +157,7 @@ def test_walking_forward_trains_before_each_window_and_tests_inside_it(world: Pa
     assert result.exit_code == 0, result.output
     report, predictions = read(tmp_path / "report")
     assert report["windows"] == ["2024-05-30 to 2024-05-30", "2024-06-29 to 2024-06-29"]
+    assert report["notes"] == ["160 of 240 samples are not tested: their target is unknown, or no test window holds them."]
     assert sorted(predictions["sample_id"].str.extract(r"@(\d)").unique()) == ["4", "5"]
     assert report["protocol"]["words"].startswith("walk forward, 2 windows of 30 days from 2024-05-15")
 
@@ -222,6 +224,9 @@ def test_data_that_cannot_be_judged_are_one_line(tmp_path: Path) -> None:
     tiny.notes(40, months=3).write(tmp_path / "months")
     check_refused(run(tmp_path / "months", "--out", tmp_path / "r"), "samples have 3 different as_of")
     check_refused(run(tmp_path / "months", "--out", tmp_path / "r"), "give --test-start and --test-days")
+    halved = pl.DataFrame({"sample_id": ["c0@0"], "target": ["bad"], "probability": [0.5]})
+    replace(tiny.notes(40), truth=halved).write(tmp_path / "truth")
+    check_refused(run(tmp_path / "truth", "--out", tmp_path / "r"), "truth: 39 of 40 samples have none for 'bad'")
     check_refused(run(tmp_path / "nowhere", "--out", tmp_path / "r"), "no such folder, expected a folder made by")
     assert not (tmp_path / "r" / "report.json").exists()
 

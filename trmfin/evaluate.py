@@ -186,10 +186,12 @@ def _of_contest(
     ]
     for entry in few:  # more labels than there are: said before training
         drawn(contest, contest.splits[entry.fold].train, entry)
-    predictions = _held(contest, full, out)
+    truth = _truth(data, contest.sequences.task)
+    predictions, drawn_few = _held(contest, full, out), _held(contest, few, out) if few else None
     report: dict[str, Any] = {
         "task": contest.sequences.task.name,
         "protocol": protocol.to_json() | {"words": _words(protocol, len(contest.sequences))},
+        "notes": numbers.notes(predictions, drawn_few, len(contest.sequences)),
         "windows": window_names(contest),
         "models": numbers.models(predictions),
         "differences": numbers.differences(predictions),
@@ -198,10 +200,10 @@ def _of_contest(
         "recipe": {"model": contest.recipe.model.to_json(), "training": contest.recipe.training.to_json()},
     }
     report["seconds"] = {name: entry["seconds"] for name, entry in report["models"].items()}
-    if data.truth is not None:
-        report["gaps_closed"] = _gaps(data.truth, contest.sequences.task, predictions)
-    if few:
-        report["scarcity"] = numbers.scarcity(_held(contest, few, out))
+    if truth is not None:
+        report["gaps_closed"] = numbers.gaps_closed(predictions, truth)
+    if drawn_few is not None:
+        report["scarcity"] = numbers.scarcity(drawn_few)
     return report, predictions
 
 
@@ -228,7 +230,7 @@ def _of_bundle(folder: Path, data: Prepared) -> tuple[dict[str, Any], pl.DataFra
     from trmfin.learn.contest import bundle_predictions
 
     bundle = Bundle.load(folder)
-    predictions = bundle_predictions(bundle, data)
+    predictions, truth = bundle_predictions(bundle, data), _truth(data, bundle.task)
     report: dict[str, Any] = {
         "task": bundle.task.name,
         "protocol": {
@@ -236,12 +238,13 @@ def _of_bundle(folder: Path, data: Prepared) -> tuple[dict[str, Any], pl.DataFra
             "bundle": bundle.sha256,
             "words": f"bundle {bundle.sha256[:12]} on {predictions['sample_id'].n_unique():,} samples{_seen(bundle.card, data)}",
         },
+        "notes": numbers.notes(predictions, None, len(data.samples)),
         "models": numbers.models(predictions),
         "steps": numbers.steps(predictions),
         "halting": numbers.halting(predictions),
     }
-    if data.truth is not None:
-        report |= {"gaps_closed": _gaps(data.truth, bundle.task, predictions), "windows": ["all samples"]}
+    if truth is not None:
+        report |= {"gaps_closed": numbers.gaps_closed(predictions, truth), "windows": ["all samples"]}
     return report, predictions
 
 
@@ -252,13 +255,16 @@ def _seen(card: dict[str, Any], data: Prepared) -> str:
     return ", WHICH IT WAS TRAINED ON: this is no test" if same else ""
 
 
-def _gaps(truth: pl.DataFrame, task: Task, predictions: pl.DataFrame) -> dict[str, Any]:
-    """The share of the way to the oracle, for the task's primary target."""
+def _truth(data: Prepared, task: Task) -> pl.DataFrame | None:
+    """The oracle's probabilities of the primary target, None where there are none. Raises DataError where a sample has none."""
     import polars as pl
 
-    from trmfin.learn.report import gaps_closed
-
-    return gaps_closed(predictions, truth.filter(pl.col("target") == task.primary))
+    if data.truth is None:
+        return None
+    truth = data.truth.filter(pl.col("target") == task.primary)
+    if missing := len(data.samples) - len(truth):
+        raise DataError(f"truth: {missing:,} of {len(data.samples):,} samples have none for {task.primary!r}; prepare the world again")
+    return truth
 
 
 def _words(protocol: Protocol, samples: int) -> str:

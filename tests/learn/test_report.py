@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from tests.learn.tiny import few_draws
+from trmfin.errors import DataError
 from trmfin.learn import report
 from trmfin.learn.tables import halting_table, markdown
 from trmfin.learn.tables import scarcity_table as few_labels_table
@@ -106,6 +107,40 @@ def test_a_model_differs_from_itself_by_nothing() -> None:
     assert report.differences(same)["copy"]["log_loss"]["mean"] == report.differences(same)["copy"]["auc"]["high"] == 0
 
 
+def test_differences_and_gaps_are_averaged_over_seeds() -> None:
+    alone = [
+        pl.concat([predictions("trm", blurred(1, noise), seed=seed), predictions("logistic", blurred(2, noise), seed=seed)])
+        for seed, noise in enumerate((1, 5))
+    ]
+    together = pl.concat(alone)
+    folds = [report.differences(frame)["logistic"]["auc"]["folds"] for frame in alone]
+    assert report.differences(together)["logistic"]["auc"]["folds"] == pytest.approx(np.mean(folds, axis=0))
+    folds = [report.gaps_closed(frame, truth().frame)["trm"]["folds"] for frame in alone]
+    assert report.gaps_closed(together, truth().frame)["trm"]["folds"] == pytest.approx(np.mean(folds, axis=0))
+
+
+def test_models_that_were_not_tested_on_the_same_rows_are_not_compared(two: pl.DataFrame) -> None:
+    fewer = two.filter((pl.col("model") == "trm") | (pl.col("sample_id") != "s003"))
+    for numbers in (report.models, report.differences):
+        with pytest.raises(DataError, match="trm, seed 0, has 400 test rows that are not the 399 of logistic"):
+            numbers(fewer)
+
+
+def test_a_truth_that_knows_some_tested_samples_only_is_refused(two: pl.DataFrame) -> None:
+    with pytest.raises(DataError, match="truth: 3 of 400 tested samples have none"):
+        report.gaps_closed(two, truth().frame[3:])
+
+
+def test_what_the_tables_leave_out_is_said(two: pl.DataFrame) -> None:
+    assert report.notes(two, two.filter(pl.col("model") == "trm"), N + 1) == [
+        "1 of 401 samples are not tested: their target is unknown, or no test window holds them.",
+        "Not trained on few labels: logistic.",
+    ]
+    seeds = pl.concat([two, two.with_columns(seed=pl.lit(1))])
+    assert report.notes(seeds, two, N) == ["Runs on few labels have seed 0 alone; their draws of labels differ instead."]
+    assert report.notes(two, None, N) == []
+
+
 def test_each_recursion_step_has_its_line(two: pl.DataFrame) -> None:
     found = report.steps(two)
     assert [line["step"] for line in found] == [1, 2]
@@ -174,6 +209,7 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
         "task": "notes",
         "protocol": {"words": "2 folds"},
         "command": "evaluate",
+        "notes": ["Nothing else.", "Or so."],
         "windows": ["fold 1", "fold 2"],
         "models": report.models(two),
         "differences": report.differences(two),
@@ -186,6 +222,7 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
     mean = whole["models"]["trm"]["auc"]["mean"]
     assert f"| trm | {mean:.4f} [" in text and f"{gaps['trm']['mean']:.1%}" in text and "| 0.05 |" in text
     assert f"{whole['differences']['logistic']['auc']['mean']:+.4f}" in text
+    assert "\n- Nothing else.\n- Or so.\n" in text
     for block in text.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1

@@ -21,6 +21,7 @@ from trmfin.errors import DataError
 Array = NDArray[np.float64]
 BINS = 15  # equal-mass bins of the calibration error (Roelofs et al. 2022, arXiv:2012.08668, use 15)
 NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal
+TINIEST = float(np.finfo(np.float64).eps)  # probabilities are held so far from 0 and 1 where a logarithm is taken
 
 
 class UndefinedMetric(DataError):
@@ -48,9 +49,8 @@ class Ranked:
 
     @cached_property
     def surprise(self) -> Array:
-        """(N,) -ln(probability given to what happened), held within machine precision of 0 and 1."""
-        tiny = np.finfo(np.float64).eps
-        return -np.log(np.clip(np.where(self.y == 1, self.p, 1 - self.p), tiny, 1 - tiny))
+        """(N,) -ln(probability given to what happened)."""
+        return surprise(self.y, self.p)
 
     def tally(self, weight: Array) -> Tally:
         """What the metrics need, with the caller's row i counting weight[i] >= 0 times. weight: (N,)."""
@@ -99,6 +99,11 @@ def ranked(metric: str, y: ArrayLike, p: ArrayLike, *, probability: bool = False
     labels, scores = labels[order], scores[order]
     first = np.flatnonzero(np.concatenate(([True], scores[1:] != scores[:-1])))
     return Ranked(order=order, y=labels, p=scores, first=first)
+
+
+def surprise(y: Array, p: Array) -> Array:
+    """-ln(probability given to what happened), in nats, of each row; its mean is the log-loss. y, p: (N,) → (N,)."""
+    return -np.log(np.clip(np.where(y == 1, p, 1 - p), TINIEST, 1 - TINIEST))
 
 
 def auc(y: ArrayLike, p: ArrayLike, *, weight: ArrayLike | None = None) -> float:

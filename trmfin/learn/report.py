@@ -7,36 +7,29 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from trmfin.errors import DataError
 from trmfin.learn.calibrate import probability
 from trmfin.learn.halting import EPSILONS, cheapest_epsilon, halted, steps_used
 from trmfin.learn.intervals import fold_summary, student, summary
-from trmfin.learn.metrics import Array, auc, log_loss
-
-TINIEST = np.finfo(np.float64).eps  # probabilities are held so far from 0 and 1 where a logarithm is taken
+from trmfin.learn.metrics import TINIEST, Array, auc, log_loss, surprise
 
 
 def models(predictions: pl.DataFrame) -> dict[str, Any]:
     """Each model's metrics at its last step: mean over folds (and seeds), folds, intervals; pooled ones under `pooled`.
 
-    predictions: as `contest.hold` gives them, all labels.
+    predictions: as `contest.hold` gives them, all labels. Raises DataError where models were tested on different rows.
     """
-    final = last_steps(predictions)
-    return {
-        str(name): _over_seeds([_one(part) for part in frame.partition_by("seed")])
-        for (name,), frame in final.group_by(["model"], maintain_order=True)
-    }
+    return {name: _over_seeds([_one(part) for part in parts]) for name, parts in _by_model(predictions).items()}
 
 
 def differences(predictions: pl.DataFrame, model: str = "trm") -> dict[str, Any]:
-    """model - challenger, metric by metric, on the same folds and bootstrap draws; first seed."""
-    final = last_steps(predictions).filter(pl.col("seed") == pl.col("seed").min()).sort("fold", "sample_id")
-    mine = final.filter(pl.col("model") == model)
-    others = final.filter(pl.col("model") != model).partition_by("model", as_dict=True, maintain_order=True)
-    return {
-        str(name): fold_summary(mine["y"], mine["p"], mine["fold"], mine["group"], against=theirs["p"])
-        for (name,), theirs in others.items()
-        if len(theirs) == len(mine)
-    }
+    """model - challenger, metric by metric, on the same folds and bootstrap draws; mean over seeds.
+
+    Raises DataError where models were tested on different rows.
+    """
+    each = _by_model(predictions)
+    mine = each.pop(model)
+    return {name: _over_seeds([_less(*pair) for pair in zip(mine, theirs, strict=True)]) for name, theirs in each.items()}
 
 
 def steps(predictions: pl.DataFrame, model: str = "trm") -> list[dict[str, float]]:
@@ -68,26 +61,37 @@ def halting(predictions: pl.DataFrame, model: str = "trm") -> list[dict[str, Any
 
 
 def gaps_closed(predictions: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any]:
-    """Share of the log-loss between a constant guess and the oracle that each model closes, fold by fold, first seed.
+    """Share of the log-loss between a constant guess and the oracle that each model closes, fold by fold, mean over seeds.
 
-    The constant is the test rows' own base rate, so that a drifting base rate is not credited to anyone. `alarm` names
-    models that beat the oracle by more than two standard errors of the paired difference: a leak.
+    truth: sample_id and probability of every tested sample; DataError where one has none. The constant is the test rows'
+    own base rate, so that a drifting base rate is not credited to anyone. `alarm` names models that beat the oracle by
+    more than two standard errors of the paired difference: a leak.
     """
-    final = (
-        last_steps(predictions)
-        .filter(pl.col("seed") == pl.col("seed").min())
-        .join(truth.select("sample_id", "probability"), on="sample_id", how="inner")
-    )
+    final = last_steps(predictions).join(truth.select("sample_id", "probability"), on="sample_id", how="left")
+    if missing := final.filter(pl.col("probability").is_null())["sample_id"].n_unique():
+        raise DataError(f"truth: {missing:,} of {final['sample_id'].n_unique():,} tested samples have none; prepare the world again")
     out: dict[str, Any] = {}
     for (name,), frame in final.group_by(["model"], maintain_order=True):
-        shares, alarm = [], False
-        for part in frame.sort("fold").partition_by("fold", maintain_order=True):
-            y, p, oracle = (part[column].to_numpy() for column in ("y", "p", "probability"))
-            loss, best, prior = _losses(y, p), _losses(y, oracle), _losses(y, np.full(len(y), y.mean()))
-            shares.append(float((prior.mean() - loss.mean()) / (prior.mean() - best.mean())))
-            ahead = best - loss
-            alarm |= bool(ahead.mean() > 2 * ahead.std(ddof=1) / np.sqrt(len(ahead)))
-        out[str(name)] = {"mean": float(np.mean(shares)), "folds": shares, "alarm": alarm}
+        parts = frame.partition_by("seed", "fold", maintain_order=True)
+        shares, alarms = zip(*map(_gap, parts), strict=True)
+        folds = np.reshape(shares, (frame["seed"].n_unique(), -1)).mean(0)
+        out[str(name)] = {"mean": float(folds.mean()), "folds": folds.tolist(), "alarm": any(alarms)}
+    return out
+
+
+def notes(predictions: pl.DataFrame, few: pl.DataFrame | None, samples: int) -> list[str]:
+    """What the tables leave out, in words.
+
+    few: predictions of entries with few labels, where there are any. samples: how many there are, tested or not.
+    """
+    out = []
+    if (tested := predictions["sample_id"].n_unique()) < samples:
+        out.append(f"{samples - tested:,} of {samples:,} samples are not tested: their target is unknown, or no test window holds them.")
+    if few is not None:
+        if absent := sorted(set(predictions["model"]) - set(few["model"])):
+            out.append(f"Not trained on few labels: {', '.join(absent)}.")
+        if few["seed"].n_unique() < predictions["seed"].n_unique():
+            out.append(f"Runs on few labels have seed {few['seed'][0]} alone; their draws of labels differ instead.")
     return out
 
 
@@ -119,11 +123,41 @@ def by_step(predictions: pl.DataFrame, model: str = "trm") -> tuple[pl.DataFrame
     return mine.filter(pl.col("step") == 1).select("seed", "fold", "sample_id", "y"), np.log(p) - np.log1p(-p)
 
 
+def _by_model(predictions: pl.DataFrame) -> dict[str, list[pl.DataFrame]]:
+    """Each model's rows of its last step, one frame a seed, in the same order. Raises DataError where the rows differ."""
+    final, tested = last_steps(predictions), ["fold", "sample_id", "y"]
+    out: dict[str, list[pl.DataFrame]] = {}
+    first = None
+    for frame in final.partition_by("model", "seed", maintain_order=True):
+        name, seed = frame.row(0, named=True)["model"], frame["seed"][0]
+        first = frame if first is None else first
+        if not frame.select(tested).equals(first.select(tested)):
+            raise DataError(
+                f"report: {name}, seed {seed}, has {frame.height:,} test rows that are not the {first.height:,} of {first['model'][0]}; "
+                "models are compared on the same rows only, so evaluate again with another --out"
+            )
+        out.setdefault(str(name), []).append(frame)
+    return out
+
+
 def _one(frame: pl.DataFrame) -> dict[str, Any]:
     y, p, group = frame["y"], frame["p"], frame["group"]
     folds = fold_summary(y, p, frame["fold"], group)
     fits = frame.select("fold", "seconds").unique()["seconds"]
     return folds | {"pooled": summary(y, p, group), "seconds": {"mean": fits.mean(), "most": fits.max()}}
+
+
+def _less(mine: pl.DataFrame, theirs: pl.DataFrame) -> dict[str, Any]:
+    return fold_summary(mine["y"], mine["p"], mine["fold"], mine["group"], against=theirs["p"])
+
+
+def _gap(part: pl.DataFrame) -> tuple[float, bool]:
+    """Share of the way from the base rate to the oracle on one fold's rows, and whether the oracle is beaten."""
+    y, p, oracle = (part[column].to_numpy() for column in ("y", "p", "probability"))
+    loss, best, prior = surprise(y, p), surprise(y, oracle), surprise(y, np.full(len(y), y.mean()))
+    ahead = best - loss
+    share = float((prior.mean() - loss.mean()) / (prior.mean() - best.mean()))
+    return share, bool(ahead.mean() > 2 * ahead.std(ddof=1) / np.sqrt(len(ahead)))
 
 
 def _over_seeds(each: list[dict[str, Any]]) -> dict[str, Any]:
@@ -138,8 +172,3 @@ def _over_seeds(each: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _mean(metric: Any, parts: list[pl.DataFrame]) -> float:
     return float(np.mean([metric(part["y"], part["p"]) for part in parts]))
-
-
-def _losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, TINIEST, 1 - TINIEST)
-    return -(y * np.log(p) + (1 - y) * np.log1p(-p))

@@ -10,6 +10,8 @@ NAMES = {"auc": "AUC", "ap": "AP", "log_loss": "log-loss", "ece": "ECE", "ks": "
 def markdown(report: dict[str, Any]) -> str:
     """report: as `evaluate` writes it. Higher is better for AUC, AP and KS, lower for log-loss, ECE and Brier."""
     parts = [f"# {report['task']}: {report['protocol']['words']}", f"Command: `{report['command']}`"]
+    if report.get("notes"):
+        parts += ["\n".join(f"- {note}" for note in report["notes"])]
     if report.get("models"):
         parts += ["## Models, mean over folds [95 % bootstrap over groups]", model_table(report["models"])]
     if report.get("differences"):
