@@ -58,7 +58,10 @@ class TrainingProgress(Bar):
         self._members, self._steps = members, dict.fromkeys(range(members), 0)
 
     def tell(self, member: int, progress: FitProgress) -> None:
-        """What `fit_members` calls."""
+        """What `learn` calls; a member below 0 is pre-training."""
+        if member < 0:
+            self.to(progress.step, "pre-training on histories", progress.total)
+            return
         self._steps[member] = progress.step
         judged = (
             f"member {member + 1} of {self._members}: validation loss {progress.validation:.4f}" if progress.validation is not None else ""

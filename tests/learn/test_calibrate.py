@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trmfin.errors import BundleError, DataError
-from trmfin.learn.calibrate import SMALLEST_SLOPE, Calibration, fit_calibration, probability
+from trmfin.learn.calibrate import SMALLEST_SLOPE, Calibration, _fitted, cross_fitted, fit_calibration, probability
 from trmfin.learn.metrics import auc, log_loss
 
 slope, intercept = st.floats(SMALLEST_SLOPE, 20), st.floats(-10, 10)
@@ -142,3 +142,13 @@ def test_log_odds_of_a_wrong_shape_are_refused():
     for raw in ([1.0], [[]]):
         with pytest.raises(DataError, match="expected \\(samples, steps\\)"):
             Calibration(kind="identity", parameters=((),)).apply(raw)
+
+
+def test_a_calibration_flatters_the_rows_it_was_fitted_on_and_cross_fitting_does_not() -> None:
+    random = np.random.default_rng(0)
+    raw, y = random.normal(size=(40, 2)), (random.random(40) < 0.5).astype(float)
+    crossed = cross_fitted("beta", raw, y)
+    inside = Calibration(kind="beta", parameters=tuple(_fitted("beta", step, y) for step in raw.T)).apply(raw)
+    assert crossed.shape == (40, 2)
+    assert all(log_loss(y, probability(crossed[:, k])) > log_loss(y, probability(inside[:, k])) for k in range(2))
+    assert np.array_equal(cross_fitted("identity", raw, y), raw)

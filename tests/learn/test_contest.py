@@ -138,7 +138,7 @@ def test_a_recipe_is_the_contests_but_for_what_an_entry_names() -> None:
     assert entry_recipe(pretrained, Entry(model="scratch", seed=0, fold=0)) == RECIPE
     assert entry_recipe(contest(), Entry(model="trm", seed=5, fold=0)).training.seed == 5
     assert entry_recipe(contest(), Entry(model="tiny", seed=0, fold=0)).model == PRESETS["tiny"]
-    assert entry_recipe(contest(), Entry(model="trm", seed=0, fold=0, labels=1000)).training == RECIPE.training.for_labels(1000)
+    assert entry_recipe(contest(), Entry(model="trm", seed=0, fold=0, labels=1000)) == RECIPE
 
 
 def test_a_draw_of_labels_is_the_same_for_every_model_and_keeps_the_classes_shares() -> None:
@@ -158,7 +158,7 @@ def test_more_labels_than_there_are_is_one_clear_error(tmp_path: Path) -> None:
 def test_few_labels_start_from_all_histories_of_the_fold(tmp_path: Path) -> None:
     found = hold(contest(), [Entry(model="trm", seed=0, fold=0, labels=40, draw=3)], tmp_path)
     assert found["labels"].unique().to_list() == [40] and found["draw"].unique().to_list() == [3] and len(found) == 120
-    assert contest().starts["trm", 0].fitted == Fitted.fit(contest().sequences, contest().splits[0].train, MODEL.bins)
+    assert contest().starts[0, RECIPE].fitted == Fitted.fit(contest().sequences, contest().splits[0].train, MODEL.bins)
 
 
 def test_folds_are_named_by_number_and_windows_by_their_days() -> None:

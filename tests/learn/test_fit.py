@@ -19,6 +19,7 @@ from trmfin.learn.metrics import auc
 from trmfin.learn.settings import TrainSettings
 from trmfin.learn.supervise import hide, slot_step, validate
 from trmfin.model.config import ModelConfig
+from trmfin.model.heads import HALT_BIAS
 from trmfin.model.network import Network
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import build
@@ -116,6 +117,14 @@ def test_a_run_has_the_planned_number_of_steps_and_looks_at_validation_as_often_
     assert trained.steps == planned_steps(48, MODEL, SHORT) == 12 and [entry["step"] for entry in trained.history] == [4, 8, 12]
     assert planned_steps(48, MODEL, replace(SHORT, refill=False)) == 6 and planned_steps(48, MODEL, replace(SHORT, random_depth=True)) == 9
     assert planned_steps(1, MODEL, replace(SHORT, epochs=0.01)) == 1
+
+
+def test_the_halt_head_is_taught_with_and_without_slots() -> None:
+    for refill in (True, False):
+        learnt = network(train(settings=replace(SHORT, refill=refill, halt_gain=-1e9)))  # every step is worth taking
+        assert learnt.halt.bias.item() < HALT_BIAS
+        never = network(train(settings=replace(SHORT, refill=refill, halt_gain=1e9)))
+        assert never.halt.bias.item() > HALT_BIAS
 
 
 def test_a_fresh_network_answers_the_base_rate_of_its_training_rows() -> None:

@@ -54,6 +54,13 @@ def test_members_trained_side_by_side_are_those_trained_in_turn(threads: int) ->
     assert torch.get_num_threads() == threads
 
 
+def test_one_member_is_the_same_whatever_the_number_of_threads(threads: int) -> None:
+    alone = {"model": replace(MODEL, members=1), "settings": replace(SHORT, batch_size=512)}
+    two = fitted(**alone)
+    torch.set_num_threads(1)
+    assert weights(two) == weights(fitted(**alone))
+
+
 def test_members_differ_and_neighbouring_seeds_share_none() -> None:
     first, second = (fitted(settings=replace(SHORT, seed=seed)) for seed in (0, 1))
     assert len({member.weights["places"].tobytes() for run in (first, second) for member in run.members}) == 4

@@ -68,9 +68,11 @@ def test_settings_survive_json() -> None:
     assert TrainSettings.from_json(settings.to_json()) == settings
 
 
-@pytest.mark.parametrize(("labels", "epochs"), [(300, 30.0), (1000, 20.0), (4000, 5.0), (100_000, 5.0)])
-def test_few_labels_are_seen_more_often_up_to_a_limit(labels: int, epochs: float) -> None:
-    assert TrainSettings(epochs=5.0).for_labels(labels).epochs == epochs
+@pytest.mark.parametrize(("samples", "epochs", "batch"), [(300, 30.0, 64), (2000, 10.0, 125), (4000, 5.0, 250), (100_000, 5.0, 512)])
+def test_few_samples_are_seen_more_often_and_in_smaller_batches(samples: int, epochs: float, batch: int) -> None:
+    found = TrainSettings(epochs=5.0).for_samples(samples)
+    assert (found.epochs, found.batch_size) == (epochs, batch)
+    assert TrainSettings(batch_size=16).for_samples(samples).batch_size == 16  # never larger than asked for
 
 
 def test_a_changed_shape_keeps_the_training() -> None:

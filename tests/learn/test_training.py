@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -12,14 +13,14 @@ import torch
 
 from tests.learn.tiny import MODEL, TASK, TRAINING, answering, asking, few_draws, notes
 from trmfin.data.prepared import Prepared
-from trmfin.errors import DataError
+from trmfin.errors import DataError, RunError
 from trmfin.learn.bundle import Bundle
-from trmfin.learn.calibrate import Calibration, fit_calibration, probability
+from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, probability
 from trmfin.learn.holdout import holdouts
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.metrics import auc, log_loss
 from trmfin.learn.recipe import Recipe
-from trmfin.learn.training import Learnt, begin, bundle_of, held_out_metrics, learn, reference
+from trmfin.learn.training import PRETRAINED, PRETRAINING, Learnt, begin, bundle_of, held_out_metrics, learn, reference
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.task import Target, Task
 
@@ -97,7 +98,8 @@ def test_a_bundle_says_where_it_comes_from_and_how_good_it_is(tmp_path: Path) ->
     held = card["held_out"]
     y = data().targets.values["bad"][learnt().ensemble.held_out]
     assert held["samples"] == len(y)
-    assert held["auc"]["value"] == auc(y, learnt().log_odds(learnt().ensemble.logits)[:, -1]) and held["auc"]["low"] <= held["auc"]["value"]
+    judged = cross_fitted(learnt().calibration.kind, learnt().ensemble.logits, y)[:, -1]
+    assert held["auc"]["value"] == auc(y, judged) and held["auc"]["low"] <= held["auc"]["value"]
     assert card["protected"]["columns"] == [] and "held" in card["selection"] and "Valid" in card["limits"]
 
 
@@ -128,6 +130,38 @@ def test_pre_training_sees_histories_and_no_target() -> None:
     assert torch.equal(before, torch.get_rng_state()) and not any(name.startswith(("heads.", "halt.")) for name in one.weights)
     started = learn(data(), np.arange(120), recipe, start=one)
     assert not torch.equal(started.ensemble.network.networks[0].places, learnt().ensemble.network.networks[0].places)
+
+
+def test_pre_training_is_told_timed_and_not_repeated_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(RECIPE, training=replace(RECIPE.training, pretrain_epochs=1.0))
+    told: list[tuple[int, int]] = []
+    first = begin(data(), np.arange(120), recipe, folder=tmp_path, tell=lambda member, progress: told.append((member, progress.step)))
+    assert told == [(PRETRAINING, step) for step in range(1, 9)]
+    monkeypatch.setattr("trmfin.learn.training.pretrain", lambda *arguments, **options: pytest.fail("pre-trained twice"))
+    again = begin(data(), np.arange(120), recipe, folder=tmp_path)
+    assert first.weights is not None and again.weights is not None and first.weights.keys() == again.weights.keys()
+    assert all(np.array_equal(value, again.weights[name]) for name, value in first.weights.items())
+    with pytest.raises(RunError, match="made from other data or settings"):
+        begin(data(), np.arange(110), recipe, folder=tmp_path)
+    damaged = bytearray((tmp_path / PRETRAINED).read_bytes())
+    damaged[-1] ^= 1
+    (tmp_path / PRETRAINED).write_bytes(damaged)
+    with pytest.raises(RunError, match="not a readable checkpoint"):
+        begin(data(), np.arange(120), recipe, folder=tmp_path)
+
+
+def test_the_time_of_pre_training_is_taken_from_the_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    ensemble, clock = learnt().ensemble, iter([100.0, 107.0])
+
+    def fitting(*arguments: object, max_seconds: float, **options: object) -> TrainedEnsemble:
+        given.append(max_seconds)
+        return ensemble
+
+    monkeypatch.setattr("trmfin.learn.training.fit_members", fitting)
+    monkeypatch.setattr("trmfin.learn.training.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    learn(data(), np.arange(120), RECIPE, max_seconds=10.0)
+    assert given == [3.0]
 
 
 def test_no_label_at_all_is_a_clear_error() -> None:

@@ -103,6 +103,18 @@ def fit_calibration(logits: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Calibr
     return Calibration(kind=kind, parameters=tuple(_fitted(kind, step, labels) for step in raw.T))
 
 
+def cross_fitted(kind: Kind, logits: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Array:
+    """(N, S) log-odds, each row's by parameters fitted without its fold: what to judge a calibration by on its own rows."""
+    raw, labels = _checked(logits, y)
+    fold_of = _folds(labels, seed)
+    out = np.empty_like(raw)
+    for fold in range(int(fold_of.max()) + 1):
+        held = fold_of == fold
+        parameters = tuple(_fitted(kind, step, labels[~held]) for step in raw[~held].T)
+        out[held] = Calibration(kind=kind, parameters=parameters).apply(raw[held])
+    return out
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SLOT_ARRAYS = ("rows", "age", "depth")
+Weights = dict[str, NDArray[np.float32]]
 SLOT_TENSORS = ("y", "z", "loss")
 
 
@@ -98,17 +99,13 @@ def load(path: Path, run: Run, identity: str) -> None:
 
     Raises RunError where the file is damaged or belongs to other data or settings.
     """
+    header, tensors = _read(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header, digest = (file.metadata()[name] for name in ("run", "sha256"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
-        if digest != _digest(tensors, header):
-            raise ValueError("its content does not match its sha256")
         plain = json.loads(header)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise RunError(f"{path.name}: not a readable checkpoint ({error}); delete it to train from the start") from error
     if plain.get("identity") != identity:
-        raise RunError(f"{path.name}: made from other data or settings than this run's; use the same ones, another --out, or delete it")
+        raise _foreign(path)
     parts = _parts(run)
     for part in ("network", "average"):
         for name, value in parts[part].items():
@@ -129,6 +126,38 @@ def load(path: Path, run: Run, identity: str) -> None:
     for name, value in plain["run"].items():
         setattr(run, name, value)
     run.average.count = plain["average_count"]
+
+
+def save_weights(path: Path, weights: Weights, identity: str) -> None:
+    """Write weights that a training begins from, in one piece."""
+    tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+    with replacing(path) as file:
+        file.write(save_tensors(tensors, metadata={"run": identity, "sha256": _digest(tensors, identity)}))
+
+
+def load_weights(path: Path, identity: str) -> Weights:
+    """What `save_weights` wrote. Raises RunError where the file is damaged or belongs to other data or settings."""
+    found, tensors = _read(path)
+    if found != identity:
+        raise _foreign(path)
+    return {name: value.numpy() for name, value in tensors.items()}
+
+
+def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """The header and the tensors of a checkpoint whose every byte has been checked."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header, digest = (file.metadata()[name] for name in ("run", "sha256"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        if digest != _digest(tensors, header):
+            raise ValueError("its content does not match its sha256")
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path.name}: not a readable checkpoint ({error}); delete it to train from the start") from error
+    return str(header), tensors
+
+
+def _foreign(path: Path) -> RunError:
+    return RunError(f"{path.name}: made from other data or settings than this run's; use the same ones, another --out, or delete it")
 
 
 def _digest(tensors: dict[str, Tensor], header: str) -> str:

@@ -27,7 +27,7 @@ from trmfin.learn.fit import Progress, mean_depth
 from trmfin.learn.holdout import holdouts, known
 from trmfin.learn.members import primary_logits
 from trmfin.learn.recipe import Recipe
-from trmfin.learn.training import Start, begin, learn
+from trmfin.learn.training import Start, Tell, begin, learn
 from trmfin.model.config import PRESETS, ModelConfig
 from trmfin.model.network import Network
 from trmfin.sequences.fitted import Fitted
@@ -65,7 +65,7 @@ class Contest:
     splits: tuple[Split, ...]
     workers: int
 
-    starts: dict[tuple[str, int], Start] = field(default_factory=dict)  # of a fold's histories, made once
+    starts: dict[tuple[int, Recipe], Start] = field(default_factory=dict)  # of a fold's histories, made once
 
     def __post_init__(self) -> None:
         check_binary(self.sequences.task)
@@ -75,11 +75,11 @@ class Contest:
                 f"expected sample_id first, and the {len(self.sequences)} samples in their order"
             )
 
-    def start(self, entry: Entry, recipe: Recipe) -> Start:
+    def start(self, fold: int, recipe: Recipe, tell: Tell) -> Start:
         """What the fold's histories teach without their targets; the same for all draws of labels."""
-        key = entry.model, entry.fold
+        key = fold, recipe
         if key not in self.starts:
-            self.starts[key] = begin(self.sequences, self.splits[entry.fold].train, recipe)
+            self.starts[key] = begin(self.sequences, self.splits[fold].train, recipe, tell=tell)
         return self.starts[key]
 
     @property
@@ -167,7 +167,7 @@ def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]
         p = answer.p[:, None]
     else:
         recipe = entry_recipe(contest, entry)
-        start = contest.start(entry, recipe) if entry.labels else None
+        start = contest.start(entry.fold, recipe, tell) if entry.labels else None
         workers = min(contest.workers, recipe.model.members)
         learnt = learn(contest.sequences, train, recipe, start=start, workers=workers, tell=tell)
         raw = primary_logits(learnt.ensemble.network, contest.sequences.aligned(learnt.fitted), split.test)
@@ -180,7 +180,7 @@ def entry_recipe(contest: Contest, entry: Entry) -> Recipe:
     training = replace(contest.recipe.training, seed=entry.seed)
     if entry.model == "scratch":
         training = replace(training, pretrain_epochs=0.0)
-    recipe = replace(contest.recipe, training=training.for_labels(entry.labels) if entry.labels else training)
+    recipe = replace(contest.recipe, training=training)
     if entry.model == "tiny":
         return replace(recipe, model=PRESETS["tiny"])
     return gru_recipe(contest.sequences, recipe) if entry.model == "gru" else recipe

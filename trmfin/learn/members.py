@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -19,12 +18,14 @@ from numpy.typing import NDArray
 from trmfin.errors import RunError, TrmfinError
 from trmfin.learn.fit import Progress, Trained, fit
 from trmfin.learn.settings import TrainSettings
+from trmfin.learn.threads import one_thread
 from trmfin.model.config import ModelConfig
 from trmfin.model.ensemble import Ensemble
 from trmfin.model.network import Network
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 from trmfin.sequences.splits import Split
+from trmfin.sequences.task import Task
 
 Rows = NDArray[np.int64]
 SEEDS_APART = 1000  # so that runs of neighbouring seeds share no member
@@ -87,7 +88,7 @@ def fit_members(
 
     sequences: aligned to `fitted`. folder: where members keep their checkpoints, resumed from if there. max_seconds:
     for the whole ensemble. workers: processes side by side; 1 trains in this process. The result does not depend on it:
-    each of several members has one thread, wherever it trains.
+    a member has one thread, wherever it trains.
     """
     workers = min(workers, model.members)
     rounds = -(-model.members // workers)
@@ -105,17 +106,25 @@ def fit_members(
         )
         for index in range(model.members)
     ]
-    members = list((_one_by_one if workers == 1 else _side_by_side)(jobs, workers, tell))
-    with torch.random.fork_rng(devices=[]):
-        network = Ensemble(sequences.task, fitted, model).eval()
-    for mine, trained in zip(network.networks, members, strict=True):
-        mine.load_state_dict({name: torch.from_numpy(value) for name, value in trained.weights.items()})
-    held = [split.test for split in splits[: model.members]]
-    logits = np.concatenate([primary_logits(member, sequences, rows) for member, rows in zip(network.networks, held, strict=True)])
+    with one_thread():
+        members = list((_one_by_one if workers == 1 else _side_by_side)(jobs, workers, tell))
+        network = _assembled(members, sequences.task, fitted, model)
+        held = [split.test for split in splits[: model.members]]
+        parts = zip(network.networks, held, strict=True)
+        logits = np.concatenate([primary_logits(member, sequences, rows) for member, rows in parts])
     held_out, place, times = np.unique(np.concatenate(held), return_inverse=True, return_counts=True)
     total = np.zeros((len(held_out), logits.shape[1]))
     np.add.at(total, place, logits)
     return TrainedEnsemble(network=network, members=members, held_out=held_out, logits=total / times[:, None])
+
+
+def _assembled(members: list[Trained], task: Task, fitted: Fitted, model: ModelConfig) -> Ensemble:
+    """One network of the members' kept weights."""
+    with torch.random.fork_rng(devices=[]):
+        network = Ensemble(task, fitted, model).eval()
+    for mine, trained in zip(network.networks, members, strict=True):
+        mine.load_state_dict({name: torch.from_numpy(value) for name, value in trained.weights.items()})
+    return network
 
 
 def primary_logits(network: Network | Ensemble, sequences: Sequences, rows: Rows, size: int = 512) -> NDArray[np.float64]:
@@ -139,19 +148,8 @@ def _teller(tell: Callable[[int, Progress], None], index: int) -> Callable[[Prog
 
 
 def _one_by_one(jobs: list[Job], workers: int, tell: Callable[[int, Progress], None]) -> Iterator[Trained]:
-    """Run jobs in this process; several of them with one thread each, as other processes would."""
-    with _threads(torch.get_num_threads() if len(jobs) == 1 else 1):
-        yield from [job.run(_teller(tell, job.index)) for job in jobs]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    found = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(found)
+    """Run jobs in this process."""
+    yield from [job.run(_teller(tell, job.index)) for job in jobs]
 
 
 def _side_by_side(jobs: list[Job], workers: int, tell: Callable[[int, Progress], None]) -> Iterator[Trained]:

@@ -6,6 +6,7 @@ cell objective for tables: Yoon et al. 2020 (VIME), here per token and refined b
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,10 +16,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trmfin.learn.checkpoint import Weights
+from trmfin.learn.fit import Progress
 from trmfin.learn.hiding import hidden_cells
 from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
 from trmfin.learn.settings import TrainSettings
 from trmfin.learn.slots import HIDE, Slots, draw
+from trmfin.learn.threads import one_thread
 from trmfin.model.config import ModelConfig
 from trmfin.model.layers import linear
 from trmfin.model.network import Network
@@ -28,7 +32,6 @@ from trmfin.sequences.sequences import Sequences
 
 HIDDEN_SHARE = 0.3  # of the cells of a sample
 READERS = ("heads.", "halt.")  # what is not kept: it answers another question
-Weights = dict[str, NDArray[np.float32]]
 
 
 def pretrain(
@@ -38,12 +41,25 @@ def pretrain(
     fitted: Fitted,
     model: ModelConfig,
     settings: TrainSettings,
-    tell: Callable[[int, int], None] = lambda step, total: None,
+    tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Weights:
     """Weights to start a member from: inputs and core, averaged; no head. Targets of `rows` are not looked at.
 
-    sequences: aligned to `fitted`. Runs settings.pretrain_epochs passes over `rows`.
+    sequences: aligned to `fitted`. Runs settings.pretrain_epochs passes over `rows`, in one thread.
     """
+    with one_thread():
+        return _pretrained(sequences, rows, fitted, model, settings, tell)
+
+
+def _pretrained(
+    sequences: Sequences,
+    rows: NDArray[np.int64],
+    fitted: Fitted,
+    model: ModelConfig,
+    settings: TrainSettings,
+    tell: Callable[[Progress], None],
+) -> Weights:
+    began = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = Network(sequences.task, fitted, replace(model, members=1))
@@ -58,12 +74,13 @@ def pretrain(
         batch = sequences.batch(stream.next_rows(settings.batch_size))
         hidden = hide_cells(batch, network, draw(settings.seed, HIDE, step))
         optimiser.zero_grad(set_to_none=True)
-        guessing_loss(network.train(), guess, batch, hidden).backward()
+        loss = guessing_loss(network.train(), guess, batch, hidden)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(both.parameters(), settings.clip_norm)
         optimiser.step()
         rate.step()
         average.update(network)
-        tell(step + 1, total)
+        tell(Progress(step=step + 1, total=total, seconds=time.monotonic() - began, loss=float(loss.detach())))
     kept = average.module.state_dict().items()
     return {name: value.numpy() for name, value in kept if not name.startswith(READERS)}
 

@@ -9,8 +9,10 @@ from typing import Any, Literal
 from trmfin.errors import ConfigError
 
 KINDS: dict[str, tuple[Any, str]] = {"int": (int, "a whole number"), "float": (int | float, "a number"), "bool": (bool, "true or false")}
-FEW_LABELS = 4000  # below so many labels, samples are seen more often
+FEW_SAMPLES = 4000  # below so many samples they are seen more often
 MOST_REPEATS = 6.0
+BATCHES = 16  # in one pass, at least, as long as a batch does not fall below SMALLEST_BATCH
+SMALLEST_BATCH = 64
 WARMUP_SHARE = 0.2
 
 
@@ -21,7 +23,7 @@ class TrainSettings:
     seed: int = 0
     epochs: float = 9.0  # passes over the training samples; each pass gives every sample all its supervision steps
     pretrain_epochs: float = 0.0  # passes over all histories, labelled or not, guessing hidden cells, before training
-    batch_size: int = 512  # B: slots
+    batch_size: int = 512  # B: slots, at most: fewer where samples are few
     learning_rate: float = 2e-3
     warmup_steps: int = 200  # of the learning rate; at most WARMUP_SHARE of a run
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -65,9 +67,10 @@ class TrainSettings:
         """Warm-up of a run of `steps` optimiser steps: a short run must leave it too."""
         return min(self.warmup_steps, int(steps * WARMUP_SHARE))
 
-    def for_labels(self, labels: int) -> TrainSettings:
-        """The same training for few labels: passes as if they were FEW_LABELS, at most MOST_REPEATS times as many."""
-        return replace(self, epochs=self.epochs * max(min(FEW_LABELS / labels, MOST_REPEATS), 1.0))
+    def for_samples(self, count: int) -> TrainSettings:
+        """The same training for few samples: more passes over them, in smaller batches, so that enough steps are taken."""
+        passes = self.epochs * max(min(FEW_SAMPLES / count, MOST_REPEATS), 1.0)
+        return replace(self, epochs=passes, batch_size=min(self.batch_size, max(count // BATCHES, SMALLEST_BATCH)))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

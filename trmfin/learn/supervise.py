@@ -53,9 +53,9 @@ def slot_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
         state = network.core(x, before, setting)
         answer = network.read(state, setting)
     losses = supervised(network, answer, batch, settings)
-    halt_loss, halted = halting(run, before, answer, batch, losses.detach(), settings)
-    take_step(run, losses.mean() + settings.halt_weight * halt_loss, settings)
-    slots.finish(state, losses, halted)
+    halt = halt_loss(network, before, answer, batch, (slots.loss, losses.detach()), torch.from_numpy(slots.age > 0), settings)
+    take_step(run, losses.mean() + settings.halt_weight * halt, settings)
+    slots.finish(state, losses, halted(run, answer, settings))
     return float(losses.detach().mean())
 
 
@@ -64,15 +64,19 @@ def loop_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
     slots, network = run.slots, run.network.train()
     slots.rows = slots.next_rows(settings.batch_size)
     batch = hide(sequences.batch(slots.rows), network.task, settings, run.step)
-    mean = torch.zeros(())
+    depth = network.config.supervision_steps
+    mean, halt, before = torch.zeros(()), torch.zeros(()), torch.zeros(len(slots.rows))
     with precision(settings):
         x, setting = network.encode(batch), network.setting(batch)
         state = network.core.start(x)
-        for _ in range(network.config.supervision_steps):
-            state = network.core(x, state.detach(), setting)
-            losses = supervised(network, network.read(state, setting), batch, settings)
-            mean = mean + losses.mean() / network.config.supervision_steps
-    take_step(run, mean, settings)
+        for step in range(depth):
+            last, state = state, network.core(x, state.detach(), setting)
+            answer = network.read(state, setting)
+            losses = supervised(network, answer, batch, settings)
+            later = torch.full((len(losses),), step > 0)
+            halt = halt + halt_loss(network, last, answer, batch, (before, losses.detach()), later, settings) / depth
+            mean, before = mean + losses.mean() / depth, losses.detach()
+    take_step(run, mean + settings.halt_weight * halt, settings)
     return float(mean.detach())
 
 
@@ -88,29 +92,33 @@ def supervised(network: Network, answer: Answer, batch: Batch, settings: TrainSe
     return total
 
 
-def halting(
-    run: Run, before: State, answer: Answer, batch: Batch, losses: Tensor, settings: TrainSettings
-) -> tuple[Tensor, NDArray[np.bool_]]:
-    """Loss of the halt head, and which slots stop early.
+def halt_loss(
+    network: Network, before: State, answer: Answer, batch: Batch, losses: tuple[Tensor, Tensor], later: Tensor, settings: TrainSettings
+) -> Tensor:
+    """Mean loss of the halt head. losses: (B,) each, one step ago and now; later: (B,) bool, False at a sample's first step.
 
-    exact: the head learns whether the answer is right, and a slot stops when it says so (with exploration).
-    no_further_gain: one noisy label cannot say when to stop, so every slot goes its full depth; the head learns, one
-    step late and from the detached state, whether the step that followed lowered the loss by more than `halt_gain`.
+    exact: the head learns whether the answer is right. no_further_gain: one noisy label cannot say when to stop; the head
+    learns, one step late and from the detached state, whether the step that followed lowered the loss by `halt_gain`.
     """
-    network, slots = run.network, run.slots
     if network.task.halt == "exact":
         target = network.task.target(network.task.primary)
         right = exact(target, answer.logits[target.name], torch.from_numpy(batch.targets[target.name]))
-        loss = F.binary_cross_entropy_with_logits(answer.halt, right.float())
-        random = draw(settings.seed, EXPLORE, run.step + 1)
-        explores = random.random(len(slots.age)) < EXPLORATION
-        deepest = max(network.config.supervision_steps, MINIMUM_DEPTH)
-        least = np.where(explores, random.integers(MINIMUM_DEPTH, deepest + 1, len(slots.age)), 1)
-        return loss, (answer.halt.detach() > 0).numpy() & (slots.age + 1 >= least)
-    later = torch.from_numpy(slots.age > 0)
-    gained = (slots.loss - losses > settings.halt_gain).float()
+        return F.binary_cross_entropy_with_logits(answer.halt, right.float())
+    gained = (losses[0] - losses[1] > settings.halt_gain).float()
     each = F.binary_cross_entropy_with_logits(network.halt(before.y.detach()), 1 - gained, reduction="none")
-    return (each * later).sum() / later.sum().clamp_min(1), np.zeros(len(slots.age), bool)
+    return (each * later).sum() / later.sum().clamp_min(1)
+
+
+def halted(run: Run, answer: Answer, settings: TrainSettings) -> NDArray[np.bool_]:
+    """Which slots stop early: under `exact` those whose halt head says so, some of which must explore a random depth first."""
+    slots, config = run.slots, run.network.config
+    if run.network.task.halt != "exact":
+        return np.zeros(len(slots.age), bool)
+    random = draw(settings.seed, EXPLORE, run.step)
+    explores = random.random(len(slots.age)) < EXPLORATION
+    deepest = max(config.supervision_steps, MINIMUM_DEPTH)
+    least = np.where(explores, random.integers(MINIMUM_DEPTH, deepest + 1, len(slots.age)), 1)
+    return (answer.halt.detach() > 0).numpy() & (slots.age + 1 >= least)
 
 
 def take_step(run: Run, loss: Tensor, settings: TrainSettings) -> None:

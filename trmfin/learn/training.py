@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trmfin.errors import DataError
+from trmfin.learn import checkpoint
 from trmfin.learn.bundle import Bundle
-from trmfin.learn.calibrate import Calibration, fit_calibration, probability
+from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, probability
 from trmfin.learn.fit import Progress
 from trmfin.learn.holdout import holdouts, known
 from trmfin.learn.intervals import summary
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.policy import Policy
-from trmfin.learn.pretrain import Weights, pretrain
+from trmfin.learn.pretrain import pretrain
 from trmfin.learn.recipe import Recipe
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
@@ -29,6 +32,9 @@ LIMITS = (
     "Valid for data like that of its window. Held-out metrics are of the members that had not seen a row; "
     "test results are in the report of an evaluation."
 )
+PRETRAINING = -1  # the member that `tell` names while there are none yet
+PRETRAINED = "pretrained.safetensors"
+LEAST_SECONDS = 1.0  # for members, however long pre-training took
 Tell = Callable[[int, Progress], None]
 
 
@@ -50,18 +56,35 @@ class Start:
     """What is learnt from histories alone, before any target is looked at."""
 
     fitted: Fitted
-    weights: Weights | None  # of pre-training; None = members start at random
+    weights: checkpoint.Weights | None  # of pre-training; None = members start at random
 
 
-def begin(sequences: Sequences, histories: NDArray[np.int64], recipe: Recipe) -> Start:
+def begin(
+    sequences: Sequences,
+    histories: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    folder: Path | None = None,
+    tell: Tell = lambda member, progress: None,
+) -> Start:
     """Fit bins and vocabularies on the rows `histories`, and pre-train on them where the recipe says so.
 
-    sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too.
+    sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too. folder: where the weights are
+    kept, and taken from where they are. tell: called as member PRETRAINING.
     """
-    fitted = Fitted.fit(sequences, histories, recipe.model.bins)
-    if not recipe.training.pretrain_epochs:
+    model, settings = recipe.model, recipe.training
+    fitted = Fitted.fit(sequences, histories, model.bins)
+    if not settings.pretrain_epochs:
         return Start(fitted=fitted, weights=None)
-    weights = pretrain(sequences.aligned(fitted), histories, fitted=fitted, model=recipe.model, settings=recipe.training)
+    aligned = sequences.aligned(fitted)
+    kept = None if folder is None else folder / PRETRAINED
+    identity = checkpoint.identity(aligned, histories, histories, model, settings)
+    if kept is not None and kept.exists():
+        return Start(fitted=fitted, weights=checkpoint.load_weights(kept, identity))
+    told = partial(tell, PRETRAINING)
+    weights = pretrain(aligned, histories, fitted=fitted, model=model, settings=settings, tell=told)
+    if kept is not None:
+        checkpoint.save_weights(kept, weights, identity)
     return Start(fitted=fitted, weights=weights)
 
 
@@ -78,24 +101,27 @@ def learn(
 ) -> Learnt:
     """Train on the labelled ones of `rows`; weights and calibration see no other sample's target.
 
-    sequences: not yet aligned. start: what `begin` made of more histories than `rows`; None = of `rows`. See
-    `fit_members` for the rest. Raises DataError where no row has a known target, or too few of a class are held out.
+    sequences: not yet aligned. start: what `begin` made of more histories than `rows`; None = of `rows`, and its time
+    counts. See `fit_members` for the rest. Raises DataError where no row has a known target, or too few of a class are
+    held out.
     """
     labelled = rows[known(sequences)[rows]]
     if not len(labelled):
         raise DataError(f"training: no sample has a known target {sequences.task.primary!r}; prepare a file with labels")
     splits = holdouts(sequences, labelled, recipe.model.members, recipe.training.seed)
     _check_both_classes(sequences, np.unique(np.concatenate([split.test for split in splits])))
-    start = start or begin(sequences, rows, recipe)
+    began = time.monotonic()
+    start = start or begin(sequences, rows, recipe, folder=folder, tell=tell)
+    left = None if max_seconds is None else max(max_seconds - (time.monotonic() - began), LEAST_SECONDS)
     ensemble = fit_members(
         sequences.aligned(start.fitted),
         splits,
         fitted=start.fitted,
         model=recipe.model,
-        settings=recipe.training,
+        settings=recipe.training.for_samples(len(labelled)),
         initial=start.weights,
         folder=folder,
-        max_seconds=max_seconds,
+        max_seconds=left,
         workers=workers,
         tell=tell,
     )
@@ -156,13 +182,13 @@ def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: 
 
 
 def held_out_metrics(learnt: Learnt, sequences: Sequences) -> dict[str, Any]:
-    """Metrics of members on the rows they held out; empty for heads without log-odds."""
+    """Metrics of members on the rows they held out, each calibrated without its own fold; empty for heads without log-odds."""
     target = sequences.task.target(sequences.task.primary)
     if target.head != "binary":
         return {}
     rows = learnt.ensemble.held_out
     y = sequences.targets.values[target.name][rows].astype(np.float64)
-    p = probability(learnt.log_odds(learnt.ensemble.logits)[:, -1])
+    p = probability(cross_fitted(learnt.calibration.kind, learnt.ensemble.logits, y)[:, -1])
     return {"samples": len(rows)} | summary(y, p, sequences.group[rows])
 
 
