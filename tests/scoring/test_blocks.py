@@ -11,17 +11,22 @@ import pytest
 
 from tests.scoring.models import PANEL, panel
 from tests.worlds import WORLDS, card_and_shop
+from trmfin.data.order import in_order_of_samples
 from trmfin.data.prepared import Prepared
 from trmfin.errors import DataError, TaskError
+from trmfin.scoring import places
 from trmfin.scoring.blocks import open_source
+from trmfin.scoring.places import Indexed, read_chunks
 from trmfin.sequences.sequences import build
 from trmfin.sequences.task import Task
 
 World = Callable[[], tuple[Prepared, Task]]
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
 @pytest.mark.parametrize("world", WORLDS)
-def test_a_block_has_the_same_tokens_as_the_whole(world: World, tmp_path: Path) -> None:
+def test_a_block_has_the_same_tokens_as_the_whole(world: World, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "CHUNK", chunk)
     prepared, task = world()
     prepared.write(tmp_path)
     whole = build(prepared, task)
@@ -36,6 +41,43 @@ def test_a_block_has_the_same_tokens_as_the_whole(world: World, tmp_path: Path) 
         assert (relations[0] is None) == (relations[1] is None) and (relations[0] is None or np.array_equal(*relations))
         seen += len(rows)
     assert seen == len(whole)
+
+
+def test_all_blocks_together_read_each_chunk_of_ordered_events_about_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = panel(60)
+    shuffled = prepared.events.sample(fraction=1, shuffle=True, seed=1)
+    replace(prepared, events=in_order_of_samples(shuffled, prepared.samples, ("client",))).write(tmp_path)
+    read: list[int] = []
+
+    def counted(path: Path, chunks: set[int], wanted: pl.Expr) -> pl.DataFrame:
+        read.append(len(chunks))
+        return read_chunks(path, chunks, wanted)
+
+    monkeypatch.setattr(places, "CHUNK", 10)
+    monkeypatch.setattr(places, "read_chunks", counted)
+    blocks = dict(open_source(tmp_path, PANEL).blocks(6))
+    chunks = len(prepared.events) // 10
+    assert (len(blocks), chunks) == (10, 15)
+    assert sum(read) < chunks + len(blocks)  # neighbours share a chunk at most; each block on its own would read all 15
+    assert sum(len(block.events) for block in blocks.values()) == len(prepared.events)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4, 1000])
+def test_only_chunks_that_hold_a_key_are_read_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(places, "CHUNK", chunk)
+    pl.DataFrame({"row": range(7), "a": [1, None, 1, 2, 3, 1, 2], "b": ["x", "y", "y", "x", "x", "x", "x"]}).write_parquet(tmp_path / "f")
+    file = Indexed.by(tmp_path / "f", [("a", "b"), ("b",)])
+
+    def rows(**values: list[object]) -> list[int]:
+        return file.rows(pl.lit(True), [pl.DataFrame(values)])["row"].to_list()
+
+    def around(*found: int) -> list[int]:
+        return [row for row in range(7) if row // chunk in {place // chunk for place in found}]
+
+    assert rows(a=[1, 9], b=["x", "x"]) == around(0, 5)
+    assert rows(a=[None, 2], b=["y", None]) == rows(b=["z"]) == []
+    assert rows(b=["y"]) == around(1, 2)
+    assert file.rows(pl.col("a") == 2, [pl.DataFrame({"b": ["x"]})])["row"].to_list() == [3, 6]
 
 
 def test_a_block_has_no_events_of_others_and_none_known_later(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from trmfin.data.files import (
 )
 from trmfin.data.header import matches
 from trmfin.data.layout import check_events, check_links, check_money, check_rejects, check_samples, check_truth
+from trmfin.data.order import in_order_of_samples
 from trmfin.data.schema import rule_counts, sift
 from trmfin.data.seal import is_sealed, sealed
 from trmfin.errors import DataError, RunError, TrmfinError
@@ -99,7 +100,7 @@ class Prepared:
 
 
 class Preparer(Protocol):
-    """What `apply` needs of a pipeline. A `task` with `money` is heeded where there is one."""
+    """What `apply` needs of a pipeline. Of a `task`, where there is one, `money` and the first of `histories` are heeded."""
 
     @property
     def name(self) -> str: ...
@@ -211,16 +212,19 @@ def write_rejects(rejects: pl.DataFrame, folder: Path) -> None:
 
 
 def assemble(pipeline: Preparer, intake: Intake, as_of_now: datetime) -> Prepared:
-    """The pipeline's events and samples of the accepted rows.
+    """The pipeline's events and samples of the accepted rows; events in the order in which samples ask for them.
 
     Raises DataError where they break the layout or an event is known only after `as_of_now`.
     """
     frames = _prepared(pipeline, intake.tables)
-    money = sorted(getattr(getattr(pipeline, "task", None), "money", ()))
+    task = getattr(pipeline, "task", None)
+    money = sorted(getattr(task, "money", ()))
     manifest = {"pipeline": pipeline.name, "pipeline_sha256": pipeline.sha256, "money": money, "rules": dict(intake.rules)}
     manifest["inputs"] = [dict(item) for item in intake.inputs]
     links = frames[2] if len(frames) == 3 else None
-    prepared = Prepared(events=frames[0], samples=frames[1], links=links, rejects=intake.rejects, manifest=manifest)
+    histories = getattr(task, "histories", ())
+    events = in_order_of_samples(frames[0], frames[1], histories[0].keys if histories else ())
+    prepared = Prepared(events=events, samples=frames[1], links=links, rejects=intake.rejects, manifest=manifest)
     if not prepared.samples.height:
         raise DataError(
             f"pipeline {pipeline.name}: makes no sample of {sum(t.height for t in intake.tables.values())} accepted rows; check its prepare"

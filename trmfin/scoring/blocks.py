@@ -1,4 +1,4 @@
-"""Prepared data a block of samples at a time, each with the events its histories can hold: memory does not grow with the data."""
+"""Prepared data a block of samples at a time, each with the events its histories can hold, so that not all are in memory at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import polars as pl
 
 from trmfin.data.prepared import Prepared, verified
 from trmfin.errors import DataError
+from trmfin.scoring.places import Indexed, Key
 from trmfin.sequences.task import Task
 
 EVENTS, SAMPLES, LINKS = "events.parquet", "samples.parquet", "links.parquet"
 READ = (EVENTS, SAMPLES, LINKS)
+ENDS = ("from_event", "to_event")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,25 +31,21 @@ class Source:
     def blocks(self, size: int, skip: Collection[int] = ()) -> Iterator[tuple[int, Prepared]]:
         """Blocks of `size` samples in the order of the file, numbered from 0, without the numbers in `skip`.
 
-        A block's sequences equal the same rows of the whole folder's. Takes one pass over the events' keys a block.
+        A block's sequences equal the same rows of the whole folder's. What all blocks cost together: one pass over the
+        events' keys, whose places stay in memory (12 bytes a key, and 12 an event where there are triggers or links),
+        and for each block the chunks of the file that hold its events. Where events lie in the order of the samples that
+        ask for them, as prepare leaves them, these are all chunks about once; a key that every block asks for is read
+        for every block.
         """
+        samples = pl.scan_parquet(self.folder / SAMPLES)
+        keys = _shared_keys(pl.scan_parquet(self.folder / EVENTS).collect_schema(), samples.collect_schema(), self.task)
+        linked = LINKS in self.files
+        by_id = [("event_id",)] if linked or "trigger" in samples.collect_schema() else []
+        events = Indexed.by(self.folder / EVENTS, [*keys, *by_id])
+        links = Indexed.by(self.folder / LINKS, [(end,) for end in ENDS]) if linked else None
         for number in range(-(-self.rows // size)):
             if number not in skip:
-                yield number, self._block(pl.scan_parquet(self.folder / SAMPLES).slice(number * size, size).collect())
-
-    def _block(self, samples: pl.DataFrame) -> Prepared:
-        scan = pl.scan_parquet(self.folder / EVENTS)
-        wanted = _seen(scan.collect_schema(), samples, self.task)
-        if LINKS not in self.files:
-            return Prepared(events=_read(scan, wanted), samples=samples)
-        links = pl.scan_parquet(self.folder / LINKS)
-        near = _read(scan, wanted)
-        reached = [
-            _read(links, _among(end, near["event_id"]))[far] for end, far in (("from_event", "to_event"), ("to_event", "from_event"))
-        ]
-        events = _read(scan, _among("event_id", pl.concat([near["event_id"], *reached])))
-        held = events["event_id"]
-        return Prepared(events=events, samples=samples, links=_read(links, _among("from_event", held) & _among("to_event", held)))
+                yield number, _block(samples.slice(number * size, size).collect(), keys, events, links)
 
 
 def open_source(folder: Path, task: Task) -> Source:
@@ -59,15 +57,42 @@ def open_source(folder: Path, task: Task) -> Source:
     return Source(folder=folder, task=task, rows=rows, files=files, rejects=manifest["counts"]["rejects"])
 
 
-def _seen(schema: pl.Schema, samples: pl.DataFrame, task: Task) -> pl.Expr:
-    """Which events some history of these samples may hold by its key, and which are the samples' own. May let others pass.
+def _shared_keys(events: pl.Schema, samples: pl.Schema, task: Task) -> list[Key]:
+    """Keys of histories that both tables have.
 
-    A history whose key is missing, or of one type here and another there, holds none: sequences name it in their error.
+    One that is missing, or of one type here and another there, is left out: sequences name it in their error.
     """
+    keys = dict.fromkeys(history.keys for history in task.histories)
+    return [key for key in keys if all(name in events and events[name] == samples.get(name) for name in key)]
+
+
+def _block(samples: pl.DataFrame, keys: list[Key], events: Indexed, links: Indexed | None) -> Prepared:
+    near = events.rows(_seen(samples, keys), _asked(samples, keys))
+    if links is None:
+        return Prepared(events=near, samples=samples)
+    ids = near["event_id"]
+    reached = [links.rows(_among(end, ids), [ids.to_frame(end)])[far] for end, far in (ENDS, ENDS[::-1])]
+    held = pl.concat([ids, *reached]).unique()
+    both = pl.all_horizontal(_among(end, held) for end in ENDS)
+    return Prepared(
+        events=events.rows(_among("event_id", held), [held.to_frame("event_id")]),
+        samples=samples,
+        links=links.rows(both, [held.to_frame(ENDS[0])]),
+    )
+
+
+def _asked(samples: pl.DataFrame, keys: list[Key]) -> Iterator[pl.DataFrame]:
+    """What the samples ask for: the values of each key, and events by their id."""
+    yield from (samples.select(key) for key in keys)
+    if "trigger" in samples.columns:
+        yield samples.select(event_id="trigger")
+
+
+def _seen(samples: pl.DataFrame, keys: list[Key]) -> pl.Expr:
+    """Which events some history of these samples may hold by its key, and which are the samples' own. May let others pass."""
     seen = pl.lit(False)
-    for history in task.histories:
-        if all(name in schema and schema[name] == samples.schema.get(name) for name in history.keys):
-            seen |= pl.all_horizontal(_among(name, samples[name]) for name in history.keys)
+    for key in keys:
+        seen |= pl.all_horizontal(_among(name, samples[name]) for name in key)
     seen &= pl.col("known_at") < samples["as_of"].max()
     return seen | _among("event_id", samples["trigger"]) if "trigger" in samples.columns else seen
 
@@ -75,7 +100,3 @@ def _seen(schema: pl.Schema, samples: pl.DataFrame, task: Task) -> pl.Expr:
 def _among(column: str, values: pl.Series) -> pl.Expr:
     """Whether a column's value is one of these."""
     return pl.col(column).is_in(values.drop_nulls().unique().implode())
-
-
-def _read(scan: pl.LazyFrame, wanted: pl.Expr) -> pl.DataFrame:
-    return scan.filter(wanted).collect(engine="streaming")
