@@ -140,6 +140,21 @@ def test_a_changed_byte_of_the_data_is_found_before_scoring(tmp_path: Path) -> N
         open_source(tmp_path, PANEL)
 
 
+@pytest.mark.parametrize("change", ["gone", "cut"])
+def test_data_that_change_while_they_are_read_are_one_clear_error(tmp_path: Path, change: str) -> None:
+    panel(12).write(tmp_path)
+    blocks = open_source(tmp_path, PANEL).blocks(4)
+    next(blocks)
+    path = tmp_path / "events.parquet"
+    if change == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"was changed while it was read \(.+\); leave it alone while it is scored") as caught:
+        next(blocks)
+    assert "\n" not in str(caught.value)
+
+
 def test_data_without_samples_are_refused(tmp_path: Path) -> None:
     prepared = panel(6)
     replace(prepared, samples=prepared.samples.clear()).write(tmp_path)

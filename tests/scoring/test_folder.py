@@ -1,11 +1,12 @@
 """A run folder: one writer at a time, and no byte changes unseen."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,61 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file"), locked(tmp_path / "file"):
         raise AssertionError("locked a file")
+
+
+def refuse(*arguments: object, **options: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"), [("os.ftruncate", "cannot be written"), ("os.write", "cannot be written"), ("fcntl.flock", "cannot be locked")]
+)
+def test_a_lock_that_the_disk_refuses_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, said: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(call, refuse)
+        with pytest.raises(RunError, match=rf"\.lock: {said} \(Input/output error\); "), locked(tmp_path):
+            raise AssertionError("went on without a lock")
+    with locked(tmp_path):  # nothing is left that keeps the next one out
+        assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_lock_file_that_cannot_be_removed_does_not_hide_what_went_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.unlink", refuse)
+        with pytest.raises(RunError, match="disk full"), locked(tmp_path):
+            raise RunError("disk full")
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "work"),
+    [
+        ("pathlib.Path.unlink", remove_parts),
+        ("pathlib.Path.rglob", remove_parts),
+        ("pathlib.Path.unlink", finished_shards),
+        ("pathlib.Path.rglob", finished_shards),
+        ("pathlib.Path.read_bytes", finished_shards),
+        ("os.fsync", lambda folder: add_progress(folder, shard(folder, 1))),
+    ],
+)
+def test_a_disk_that_fails_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, work: Callable[[Path], object]
+) -> None:
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / ".part-00000.parquet.77.part").write_bytes(b"half")
+    add_progress(tmp_path, shard(tmp_path, 0))
+    monkeypatch.setattr(call, refuse)
+    with pytest.raises(RunError, match=rf"^{tmp_path}\S*: cannot be \w+ \(Input/output error\); \w") as caught:
+        work(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("call", ["pathlib.Path.rglob", "pathlib.Path.read_bytes", "pathlib.Path.open"])
+def test_a_finished_run_that_cannot_be_read_is_one_clear_error(run: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    monkeypatch.setattr(call, refuse)
+    with pytest.raises(RunError, match=rf"^{run}\S*: cannot be read \(Input/output error\); check the path"):
+        verify_run(run)
 
 
 def test_a_finished_run_is_whole(run: Path) -> None:

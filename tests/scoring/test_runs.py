@@ -15,6 +15,7 @@ import pytest
 
 from tests.scoring.models import PANEL, bundle_for, panel, saved
 from trmfin.data.files import read_json
+from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError, RunError
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.policy import Policy
@@ -198,6 +199,30 @@ def test_impossible_settings_are_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=next(iter(settings))):
         score_run(*ready, tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("call", ["pathlib.Path.iterdir", "pathlib.Path.unlink"])
+def test_a_folder_that_the_disk_refuses_is_one_clear_error_and_the_run_can_go_on(
+    ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    settings: dict[str, Any] = {"shard_rows": SHARD, "threads": 1, "resume": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(call, refuse)
+        with pytest.raises(RunError, match=r"Input/output error\); \w") as caught:
+            score_run(*ready, tmp_path / "run", **settings)
+    assert "\n" not in str(caught.value)
+    score_run(*ready, tmp_path / "run", **settings)
+    assert contents(tmp_path / "run") == undisturbed
+
+
+def test_the_order_of_events_changes_no_byte(ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    prepared = Prepared.read(ready[1])
+    replace(prepared, events=prepared.events.sample(fraction=1, shuffle=True, seed=3)).write(tmp_path / "prepared")
+    score_run(ready[0], tmp_path / "prepared", tmp_path / "run", shard_rows=SHARD, threads=1)
+    assert contents(tmp_path / "run") == undisturbed
 
 
 def test_a_full_disk_is_one_clear_error_and_the_run_can_go_on(

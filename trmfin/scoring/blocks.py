@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,17 +36,18 @@ class Source:
         events' keys, whose places stay in memory (12 bytes a key, and 12 an event where there are triggers or links),
         and for each block the chunks of the file that hold its events. Where events lie in the order of the samples that
         ask for them, as prepare leaves them, these are all chunks about once; a key that every block asks for is read
-        for every block.
+        for every block. Raises DataError where a file is no longer what it was when it was opened.
         """
-        samples = pl.scan_parquet(self.folder / SAMPLES)
-        keys = _shared_keys(pl.scan_parquet(self.folder / EVENTS).collect_schema(), samples.collect_schema(), self.task)
-        linked = LINKS in self.files
-        by_id = [("event_id",)] if linked or "trigger" in samples.collect_schema() else []
-        events = Indexed.by(self.folder / EVENTS, [*keys, *by_id])
-        links = Indexed.by(self.folder / LINKS, [(end,) for end in ENDS]) if linked else None
-        for number in range(-(-self.rows // size)):
-            if number not in skip:
-                yield number, _block(samples.slice(number * size, size).collect(), keys, events, links)
+        with _reading(self.folder):
+            samples = pl.scan_parquet(self.folder / SAMPLES)
+            keys = _shared_keys(pl.scan_parquet(self.folder / EVENTS).collect_schema(), samples.collect_schema(), self.task)
+            linked = LINKS in self.files
+            by_id = [("event_id",)] if linked or "trigger" in samples.collect_schema() else []
+            events = Indexed.by(self.folder / EVENTS, [*keys, *by_id])
+            links = Indexed.by(self.folder / LINKS, [(end,) for end in ENDS]) if linked else None
+            for number in range(-(-self.rows // size)):
+                if number not in skip:
+                    yield number, _block(samples.slice(number * size, size).collect(), keys, events, links)
 
 
 def open_source(folder: Path, task: Task) -> Source:
@@ -55,6 +57,15 @@ def open_source(folder: Path, task: Task) -> Source:
         raise DataError(f"{folder / SAMPLES}: has no samples, expected at least one row to score; prepare again")
     files = {name: manifest["files"][name] for name in READ if name in manifest["files"]}
     return Source(folder=folder, task=task, rows=rows, files=files, rejects=manifest["counts"]["rejects"])
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pl.exceptions.ComputeError) as error:
+        said = str(error).splitlines()[0]
+        raise DataError(f"{folder}: was changed while it was read ({said}); leave it alone while it is scored, prepare it again") from error
 
 
 def _shared_keys(events: pl.Schema, samples: pl.Schema, task: Task) -> list[Key]:

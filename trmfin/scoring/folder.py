@@ -14,12 +14,12 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trmfin.data.files import json_bytes, make_folder, read_json, replacing, sha256_of
+from trmfin.data.files import json_bytes, make_folder, read_json, reading, remove_file, replacing, sha256_of
 from trmfin.data.seal import is_sealed
 from trmfin.errors import RunError
 from trmfin.scoring.scores import Effort
@@ -52,17 +52,19 @@ class Shard:
 def locked(folder: Path) -> Iterator[None]:
     """Keep a folder to this process; made where it is missing. The lock dies with the process, however it dies.
 
-    Raises RunError naming the process that has it, or where the folder cannot be written.
+    Raises RunError naming the process that has it, or where the folder cannot be written or locked.
     """
     make_folder(folder)
     path = folder / LOCK
     descriptor = _lock(path)
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        with _writing(path):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a file that stays behind locks nothing, and must not hide what went wrong
+            path.unlink()
         os.close(descriptor)
 
 
@@ -77,45 +79,59 @@ def _lock(path: Path) -> int:
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
                 return descriptor
         except BlockingIOError:
-            holder = os.read(descriptor, 32).decode().strip() or "unknown"
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise RunError(f"{path.parent}: process {holder} is writing this folder; wait until it ends or choose another --out") from None
         except FileNotFoundError:  # the process that had it has just ended and removed the file: take a new one
             pass
+        except OSError as error:
+            os.close(descriptor)
+            raise RunError(f"{path}: cannot be locked ({error.strerror}); choose an --out on a disk that has locks") from error
         os.close(descriptor)
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Makes an OSError while `path` is written a RunError in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); free some space and go on with --resume") from error
+
+
 def remove_parts(folder: Path) -> None:
-    """Remove what was half-written when an earlier process was killed. Only while the folder is locked."""
-    for part in folder.rglob(".*.part"):
-        part.unlink(missing_ok=True)
+    """Remove what was half-written when an earlier process was killed. Only while the folder is locked.
+
+    Raises RunError where it cannot be removed.
+    """
+    with reading(folder, RunError):
+        parts = list(folder.rglob(".*.part"))
+    for part in parts:
+        remove_file(part)
 
 
 def finished_shards(folder: Path) -> list[Shard]:
     """The shards of an interrupted run whose files are whole; everything else in its tables is removed.
 
     A line that was cut by the interruption, and a shard whose file differs from its hash, count as not done.
+    Raises RunError where the folder cannot be read or written.
     """
     shards = {shard.number: shard for shard in _progress(folder / PROGRESS) if _whole(folder, shard)}
     with replacing(folder / PROGRESS) as file:
         for number in sorted(shards):
             file.write(_line(shards[number]))
     kept = {name for shard in shards.values() for name in shard.files}
-    for path in (path for table in TABLES for path in (folder / table).rglob("*")):
-        if path.is_file() and path.relative_to(folder).as_posix() not in kept:
-            path.unlink()
+    for name in _present(folder) - kept:
+        remove_file(folder / name)
     return [shards[number] for number in sorted(shards)]
 
 
 def add_progress(folder: Path, shard: Shard) -> None:
     """Note a shard as finished. Raises RunError where the disk is full."""
-    try:
-        with (folder / PROGRESS).open("ab") as file:
-            file.write(_line(shard))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise RunError(f"{folder / PROGRESS}: cannot be written ({error.strerror}); free some space and go on with --resume") from error
+    with _writing(folder / PROGRESS), (folder / PROGRESS).open("ab") as file:
+        file.write(_line(shard))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _line(shard: Shard) -> bytes:
@@ -123,7 +139,9 @@ def _line(shard: Shard) -> bytes:
 
 
 def _progress(path: Path) -> Iterator[Shard]:
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    with reading(path, RunError):
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    for line in lines:
         try:
             yield Shard.from_json(json.loads(line))
         except (ValueError, TypeError, KeyError):  # the line that was being written when the process was killed
@@ -134,6 +152,12 @@ def _whole(folder: Path, shard: Shard) -> bool:
     return all((folder / name).is_file() and sha256_of(folder / name, RunError) == expected for name, expected in shard.files.items())
 
 
+def _present(folder: Path) -> set[str]:
+    """The files of a run's tables, as paths below its folder."""
+    with reading(folder, RunError):
+        return {path.relative_to(folder).as_posix() for table in TABLES for path in (folder / table).rglob("*") if path.is_file()}
+
+
 def verify_run(folder: Path) -> dict[str, Any]:
     """The manifest of a finished run of which no byte has changed since.
 
@@ -141,7 +165,7 @@ def verify_run(folder: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(folder)
     expected: dict[str, str] = dict(manifest["files"])
-    present = {p.relative_to(folder).as_posix() for table in TABLES for p in (folder / table).rglob("*") if p.is_file()}
+    present = _present(folder)
     if (folder / PREPARED).is_dir():
         inputs = {f"{PREPARED}/{name}": sha for name, sha in manifest["inputs"]["files"].items()}
         expected |= inputs
@@ -163,6 +187,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(path, RunError)
     if not isinstance(manifest.get("format"), int) or manifest["format"] > FORMAT:
         raise RunError(f"{path}: format {manifest.get('format')}, this version reads up to {FORMAT}; update trmfin")
-    if not is_sealed(manifest) or path.read_bytes() != json_bytes(manifest):
+    with reading(path, RunError):
+        found = path.read_bytes()
+    if not is_sealed(manifest) or found != json_bytes(manifest):
         raise RunError(f"{path}: was changed since the run; its seal does not fit what it says, score again into another folder")
     return manifest

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from trmfin import __version__
-from trmfin.data.files import make_folder, read_json, sha256_of, write_json, write_parquet
+from trmfin.data.files import make_folder, read_json, reading, remove_file, sha256_of, write_json, write_parquet
 from trmfin.data.prepared import assemble, check_share, read_raws, take_in, verified, write_rejects
 from trmfin.data.seal import sealed
 from trmfin.errors import ConfigError, RunError
@@ -159,7 +159,9 @@ def _refuse_used(out: Path, resume: bool) -> None:
     if not resume and (out / JOB).exists():
         raise RunError(f"{out}: holds an interrupted run; go on with --resume or choose another --out")
     ours = {PREPARED, MANIFEST, JOB, PROGRESS, *TABLES} if _begun(out) else {PREPARED}
-    if strange := sorted(path.name for path in out.iterdir() if not path.name.startswith(".") and path.name not in ours):
+    with reading(out, RunError):
+        names = sorted(path.name for path in out.iterdir())
+    if strange := [name for name in names if not name.startswith(".") and name not in ours]:
         raise RunError(f"{out}: holds {strange[0]!r}, which is no part of a run; choose a new or empty folder for --out")
 
 
@@ -266,4 +268,4 @@ def _already_finished(out: Path, job: dict[str, Any], policy: Policy) -> Summary
 
 def _tidy(out: Path) -> None:
     for name in (JOB, PROGRESS):
-        (out / name).unlink(missing_ok=True)
+        remove_file(out / name)
