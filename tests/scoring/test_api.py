@@ -80,16 +80,38 @@ def test_a_raw_file_is_prepared_first(scorer: Scorer, prepared: Prepared, tmp_pa
     assert scorer.score(tmp_path / "raw.csv", pipeline="payment_history").equals(scorer.score(prepared))
 
 
-def test_rejected_rows_are_told_and_kept_with_their_reasons(scorer: Scorer) -> None:
-    bad = statements().with_columns(status=pl.when(pl.col("client") == "C3").then(99).otherwise("status"))
-    with pytest.warns(UserWarning, match=r"4 of 32 raw rows were rejected"):
-        found = scorer.score(bad, pipeline="payment_history")
-    assert len(found) + len(scorer.rejects) == 32
-    assert scorer.rejects["line"].to_list() == [13, 14, 15, 16] and all(scorer.rejects["rules"].list.len() > 0)
+def with_bad(clients: int) -> pl.DataFrame:
+    """`statements` of which the first so many clients' four rows each break a rule."""
+    bad = pl.col("client").is_in([f"C{c}" for c in range(clients)])
+    return statements().with_columns(status=pl.when(bad).then(99).otherwise("status"))
+
+
+@pytest.mark.parametrize("method", ["score", "tables"])
+def test_rejected_rows_are_told_and_kept_with_their_reasons(scorer: Scorer, method: str) -> None:
+    with pytest.warns(UserWarning, match=r"4 of 32 raw rows were rejected") as told:
+        found = getattr(scorer, method)(with_bad(1), pipeline="payment_history", max_reject_share=0.125)
+    assert [Path(warning.filename) for warning in told] == [Path(__file__)]  # the line that asked for scores
+    assert len(found if method == "score" else found["scores"]) + len(scorer.rejects) == 32
+    assert scorer.rejects["line"].to_list() == [1, 2, 3, 4] and all(scorer.rejects["rules"].list.len() > 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scorer.score(statements(), pipeline="payment_history")
     assert scorer.rejects.is_empty()
+
+
+def test_a_frame_of_mostly_bad_rows_is_an_error_and_no_short_answer(scorer: Scorer, tmp_path: Path) -> None:
+    with_bad(5).write_csv(tmp_path / "raw.csv")
+    for data, name in ((with_bad(5), "frame"), (tmp_path / "raw.csv", "raw.csv")):
+        said = rf"{name}: 20 of 32 rows \(62\.50%\) are rejected, more than the 10\.00% allowed .+ every rejected row is in \.rejects"
+        with pytest.raises(DataError, match=said):
+            scorer.score(data, pipeline="payment_history")
+        assert len(scorer.rejects) == 20
+    with pytest.raises(DataError, match="4 of 32 rows"):
+        scorer.tables(with_bad(1), pipeline="payment_history")
+    with pytest.warns(UserWarning, match="20 of 32"):
+        assert len(scorer.score(with_bad(5), pipeline="payment_history", max_reject_share=1)) == 12
+    with pytest.raises(DataError, match=r"32 of 32 rows \(100\.00%\) are rejected, so none is left"):
+        scorer.score(with_bad(8), pipeline="payment_history", max_reject_share=1)
 
 
 def test_fewer_steps_can_be_asked_for(scorer: Scorer, prepared: Prepared) -> None:

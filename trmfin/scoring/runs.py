@@ -46,6 +46,7 @@ from trmfin.sequences.task import Task
 from trmfin.shipped import Pipeline
 
 SHARD_ROWS = 50_000
+MAX_REJECT_SHARE = 0.10  # of raw rows
 VERSIONED = ("torch", "numpy", "polars", "pyarrow")  # what else than our own code decides the bytes of a run
 
 
@@ -83,7 +84,7 @@ def score_run(
     shard_rows: int = SHARD_ROWS,
     resume: bool = False,
     pipeline: Pipeline | None = None,
-    max_reject_share: float = 0.10,
+    max_reject_share: float = MAX_REJECT_SHARE,
     tell: Tell = lambda progress: None,
 ) -> Summary:
     """Score every sample of the folder `prepared` into the run folder `out`.
