@@ -7,7 +7,7 @@ from sklearn import metrics as sklearn_metrics
 
 from trmfin.errors import DataError
 from trmfin.learn import metrics
-from trmfin.learn.intervals import bootstrap, fold_summary, resampled, student, summary
+from trmfin.learn.intervals import fold_summary, resampled, student, summary
 
 RANKING = (metrics.auc, metrics.gini, metrics.ks, metrics.average_precision, metrics.lift)
 PROBABILITY = (metrics.brier, metrics.log_loss, metrics.expected_calibration_error)
@@ -18,6 +18,16 @@ def rows(seed: int, count: int = 400, levels: int = 12):
     random = np.random.default_rng(seed)
     p = random.integers(1, levels, count) / levels
     return (random.random(count) < p).astype(float), p
+
+
+def bootstrap(metric, y, p, groups=None, draws=100, seed=0, against=None):
+    """The interval of one metric, or of its difference from `against`."""
+    members = np.arange(len(y)) if groups is None else np.asarray(groups)
+
+    def value(weight):
+        return [metric(y, p, weight=weight) - (0 if against is None else metric(y, against, weight=weight))]
+
+    return resampled(value, members, draws, seed)[0]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -79,10 +89,10 @@ def test_lift_counts_a_cut_run_of_ties_in_proportion():
 
 def test_expected_cost_charges_both_errors_and_refuses_at_the_cutoff():
     y, p = [1, 1, 0, 0], [0.2, 0.5, 0.5, 0.1]
-    assert metrics.expected_cost(y, p, 0.5, (10.0, 1.0)) == pytest.approx((10 + 1) / 4)
-    assert metrics.expected_cost(y, p, 0.51, (10.0, 1.0)) == pytest.approx(20 / 4)
+    assert metrics.decision_costs(y, p, 0.5, (10.0, 1.0)).tolist() == [10, 0, 1, 0]
+    assert metrics.decision_costs(y, p, 0.51, (10.0, 1.0)).mean() == pytest.approx(20 / 4)
     with pytest.raises(DataError, match="costs >= 0"):
-        metrics.expected_cost(y, p, 0.5, (-1.0, 1.0))
+        metrics.decision_costs(y, p, 0.5, (-1.0, 1.0))
 
 
 def test_calibration_error_uses_bins_of_equal_mass():
@@ -179,7 +189,7 @@ def test_groups_may_be_names():
     y, p = rows(9, count=50)
     numbers = np.arange(50) // 2
     names = np.array([f"client {number:02}" for number in numbers], dtype=object)
-    assert bootstrap(metrics.auc, y, p, names, draws=20) == bootstrap(metrics.auc, y, p, numbers, draws=20)
+    assert summary(y, p, names, draws=20) == summary(y, p, numbers, draws=20)
 
 
 def test_draws_of_one_class_are_left_out_until_they_are_half():
@@ -245,10 +255,8 @@ def test_student_quantiles_equal_scipy():
 def test_interval_names_wrong_shapes():
     for y, p, groups in (([0, 1], [0.1], None), ([0, 1], [0.1, 0.2], [1]), ([], [], None)):
         with pytest.raises(DataError, match="interval: y has shape"):
-            bootstrap(metrics.auc, y, p, groups)
-        with pytest.raises(DataError, match="interval: y has shape"):
             summary(y, p, groups)
     with pytest.raises(DataError, match="expected one fold a row"):
         fold_summary([0, 1], [0.1, 0.2], [0])
     with pytest.raises(DataError, match="0 draws"):
-        bootstrap(metrics.auc, [0, 1], [0.1, 0.2], draws=0)
+        summary([0, 1], [0.1, 0.2], draws=0)

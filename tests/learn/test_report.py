@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from tests.learn.tiny import few_draws
 from trmfin.errors import DataError
 from trmfin.learn import report
+from trmfin.learn.policy import Costs
 from trmfin.learn.tables import halting_table, markdown
 from trmfin.learn.tables import scarcity_table as few_labels_table
 
@@ -131,6 +132,17 @@ def test_a_truth_that_knows_some_tested_samples_only_is_refused(two: pl.DataFram
         report.gaps_closed(two, truth().frame[3:])
 
 
+def test_decisions_cost_what_events_let_through_and_non_events_flagged_cost(two: pl.DataFrame) -> None:
+    found = report.expected_costs(two, Costs(false_negative=4, false_positive=1), cutoff=0.2)
+    y, p = truth().y, blurred(1)
+    assert (found["flag_none"], found["flag_all"]) == (pytest.approx(4 * y.mean()), pytest.approx(1 - y.mean()))
+    trm = found["models"]["trm"]
+    assert trm["value"] == pytest.approx((4 * (y * (p < 0.2)).sum() + ((1 - y) * (p >= 0.2)).sum()) / N)
+    assert trm["flagged"] == pytest.approx((p >= 0.2).mean()) and trm["low"] < trm["value"] < trm["high"]
+    sure = report.expected_costs(predictions("trm", y), Costs(), cutoff=0.5)
+    assert sure["models"]["trm"]["value"] == 0
+
+
 def test_what_the_tables_leave_out_is_said(two: pl.DataFrame) -> None:
     assert report.notes(two, two.filter(pl.col("model") == "trm"), N + 1) == [
         "1 of 401 samples are not tested: their target is unknown, or no test window holds them.",
@@ -215,6 +227,7 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
         "differences": report.differences(two),
         "steps": report.steps(two),
         "halting": report.halting(two),
+        "costs": report.expected_costs(two, Costs(), cutoff=1 / 6),
         "gaps_closed": gaps,
         "scarcity": report.scarcity(predictions("trm", blurred(1), labels=30)),
     }
@@ -223,6 +236,9 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
     assert f"| trm | {mean:.4f} [" in text and f"{gaps['trm']['mean']:.1%}" in text and "| 0.05 |" in text
     assert f"{whole['differences']['logistic']['auc']['mean']:+.4f}" in text
     assert "\n- Nothing else.\n- Or so.\n" in text
+    cost, lift = whole["costs"]["models"]["trm"], whole["models"]["trm"]["lift_10"]
+    assert f"| trm | {cost['value']:.4f} [{cost['low']:.4f}, " in text and f"| {lift['mean']:.4f} [" in text
+    assert f"| flag none | {whole['costs']['flag_none']:.4f} |" in text
     for block in text.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1

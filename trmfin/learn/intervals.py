@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,12 +29,6 @@ STUDENT = (
 )
 Rows = NDArray[np.int64]
 Statistic = Callable[[Array], list[float]]  # from row weights (N,) to one number a metric
-
-
-class Metric(Protocol):
-    """A function of labels, scores and row weights, such as those of `trmfin.learn.metrics`."""
-
-    def __call__(self, y: ArrayLike, p: ArrayLike, *, weight: ArrayLike | None = None) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,25 +59,6 @@ class FoldMean:
         return plain if self.t_low is None else plain | {"t_low": self.t_low, "t_high": self.t_high}
 
 
-def bootstrap(
-    metric: Metric,
-    y: ArrayLike,
-    p: ArrayLike,
-    groups: ArrayLike | None = None,
-    draws: int = DRAWS,
-    seed: int = 0,
-    *,
-    against: ArrayLike | None = None,
-) -> Interval:
-    """A metric with its bootstrap interval over groups; with `against`, metric(p) - metric(against) on the same rows and draws.
-
-    y, p, against: (N,) as the metric takes them; groups: (N,) of numbers or names, None = every row its own group. An
-    interval of a difference that leaves out 0 is a difference. Raises DataError on shapes that differ and as the metric does.
-    """
-    rows = _rows(y, (p,) if against is None else (p, against), groups)
-    return resampled(_metric_of(metric, rows.y, rows.scores), rows.members, draws, seed)[0]
-
-
 def summary(
     y: ArrayLike,
     p: ArrayLike,
@@ -96,7 +70,9 @@ def summary(
 ) -> dict[str, dict[str, float]]:
     """Every metric of `metrics.SUMMARY` as {"value", "low", "high"}; with `against`, of the differences p - against.
 
-    y: (N,); p, against: (N,) probabilities. All metrics see the same draws, those of `bootstrap`.
+    y: (N,) 0 or 1; p, against: (N,) probabilities; groups: (N,) numbers or names, None = every row its own group. All
+    metrics see the same draws; an interval of a difference that leaves out 0 is a difference. Raises DataError on shapes
+    that differ and as the metrics do.
     """
     rows = _rows(y, (p,) if against is None else (p, against), groups)
     intervals = resampled(_summary_of(rows.y, rows.scores), rows.members, draws, seed)
@@ -131,11 +107,11 @@ class _Rows:
 
 def _rows(y: ArrayLike, scores: tuple[ArrayLike, ...], groups: ArrayLike | None) -> _Rows:
     labels, arrays = np.asarray(y, dtype=np.float64), tuple(np.asarray(score, dtype=np.float64) for score in scores)
-    members = np.arange(labels.size) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].ravel()
+    members = np.arange(labels.size) if groups is None else group_numbers(groups)
     if labels.ndim != 1 or not labels.size or any(array.shape != labels.shape for array in (*arrays, members)):
         shapes = ", ".join(str(array.shape) for array in (*arrays, members))
         raise DataError(f"interval: y has shape {labels.shape}, scores and groups {shapes}; expected the same (N,) for all, N >= 1")
-    return _Rows(y=labels, scores=arrays, members=members.astype(np.int64))
+    return _Rows(y=labels, scores=arrays, members=members)
 
 
 def _parts(folds: ArrayLike, y: Array) -> list[Rows]:
@@ -144,17 +120,6 @@ def _parts(folds: ArrayLike, y: Array) -> list[Rows]:
     if numbers.shape != y.shape:
         raise DataError(f"interval: folds have shape {numbers.shape}, y {y.shape}; expected one fold a row")
     return [np.flatnonzero(numbers == fold) for fold in np.unique(numbers)]
-
-
-def _metric_of(metric: Metric, y: Array, scores: tuple[Array, ...]) -> Statistic:
-    """One metric of one model, or the difference of two. Rows are put in order once, which makes later sorts linear."""
-    orders = [np.argsort(-score, kind="stable") for score in scores]
-    ordered = [(order, y[order], score[order]) for order, score in zip(orders, scores, strict=True)]
-
-    def values(weight: Array) -> list[float]:
-        return [_less(*(metric(labels, score, weight=weight[order]) for order, labels, score in ordered))]
-
-    return values
 
 
 def _summary_of(y: Array, scores: tuple[Array, ...]) -> Statistic:
@@ -174,6 +139,11 @@ def _less(first: float, second: float = 0.0) -> float:
 
 def _on(part: Rows, statistic: Statistic) -> Statistic:
     return lambda weight: statistic(weight[part])
+
+
+def group_numbers(groups: ArrayLike) -> Rows:
+    """(N,) number of each row's group, 0 … G - 1. groups: (N,) numbers or names."""
+    return np.unique(np.asarray(groups), return_inverse=True)[1].ravel().astype(np.int64)
 
 
 def resampled(statistic: Statistic, members: Rows, draws: int = DRAWS, seed: int = 0) -> list[Interval]:

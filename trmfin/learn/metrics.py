@@ -213,18 +213,18 @@ def _ece(tally: Tally, bins: int = BINS) -> float:
     return float(np.abs(forecast - events).sum() / mass.sum())
 
 
-def expected_cost(y: ArrayLike, p: ArrayLike, cutoff: float, costs: tuple[float, float], *, weight: ArrayLike | None = None) -> float:
-    """Mean cost of a row when scores at or above `cutoff` are refused.
+def decision_costs(y: ArrayLike, p: ArrayLike, cutoff: float, costs: tuple[float, float]) -> Array:
+    """(N,) what each row costs when scores at or above `cutoff` are flagged; the mean is the expected cost.
 
-    costs: (false_negative, false_positive) >= 0: an event let through, a non-event refused, in the caller's money.
+    costs: (false_negative, false_positive) >= 0: an event let through, a non-event flagged, in the caller's money.
     At least 0, lower is better. Source: Elkan 2001. Raises DataError on a negative cost or a cut-off that is NaN.
     """
     if not (min(costs) >= 0 and np.isfinite(costs).all()) or np.isnan(cutoff):
         raise DataError(f"metric expected cost: costs {costs} at cut-off {cutoff}; expected two finite costs >= 0 and a number")
-    tally = _tally("expected cost", y, p, weight)
-    refused, event = tally.ranked.p >= cutoff, tally.ranked.y == 1
-    wrong = costs[0] * (event & ~refused) + costs[1] * (~event & refused)
-    return float(tally.weight @ wrong / tally.total)
+    rows, out = ranked("expected cost", y, p), np.empty(np.shape(y))
+    flagged, event = rows.p >= cutoff, rows.y == 1
+    out[rows.order] = costs[0] * (event & ~flagged) + costs[1] * (~event & flagged)
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)

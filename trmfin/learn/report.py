@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import polars as pl
 from trmfin.errors import DataError
 from trmfin.learn.calibrate import probability
 from trmfin.learn.halting import EPSILONS, cheapest_epsilon, halted, steps_used
-from trmfin.learn.intervals import fold_summary, student, summary
-from trmfin.learn.metrics import TINIEST, Array, auc, log_loss, surprise
+from trmfin.learn.intervals import fold_summary, group_numbers, resampled, student, summary
+from trmfin.learn.metrics import TINIEST, Array, auc, decision_costs, log_loss, surprise
+from trmfin.learn.policy import Costs
 
 
 def models(predictions: pl.DataFrame) -> dict[str, Any]:
@@ -77,6 +79,31 @@ def gaps_closed(predictions: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any
         folds = np.reshape(shares, (frame["seed"].n_unique(), -1)).mean(0)
         out[str(name)] = {"mean": float(folds.mean()), "folds": folds.tolist(), "alarm": any(alarms)}
     return out
+
+
+def expected_costs(predictions: pl.DataFrame, costs: Costs, cutoff: float) -> dict[str, Any]:
+    """Mean cost of a tested sample where each model's scores at or above `cutoff` are flagged, beside flagging none and all.
+
+    cutoff: in [0, 1], the best one for these costs where scores are calibrated. Rows of all folds and seeds together.
+    Source: Elkan 2001, The foundations of cost-sensitive learning.
+    """
+    prices, each = (costs.false_negative, costs.false_positive), {name: pl.concat(f) for name, f in _by_model(predictions).items()}
+    y, members = next((frame["y"].to_numpy(), group_numbers(frame["group"])) for frame in each.values())
+
+    def mean_cost(p: Array) -> dict[str, float]:
+        spent = decision_costs(y, p, cutoff, prices)
+        return resampled(lambda weight: [float(weight @ spent / weight.sum())], members)[0].to_json()
+
+    return {
+        **asdict(costs),
+        "cutoff": cutoff,
+        "flag_none": float(decision_costs(y, y, 2.0, prices).mean()),
+        "flag_all": float(decision_costs(y, y, -1.0, prices).mean()),
+        "models": {
+            name: mean_cost(p) | {"flagged": float((p >= cutoff).mean())}
+            for name, p in ((name, frame["p"].to_numpy()) for name, frame in each.items())
+        },
+    }
 
 
 def notes(predictions: pl.DataFrame, few: pl.DataFrame | None, samples: int) -> list[str]:
