@@ -21,6 +21,11 @@ from trmfin.learn.metrics import auc, log_loss
 from trmfin.progress import Bar
 from trmfin.sequences.sequences import build
 
+GUARDED = """from dataclasses import replace
+from tests.learn.tiny import ALIASES, PROTOCOL, SCHEMAS, TASK, challenger_features, prepare
+TASK = replace(TASK, protected=("household", "region"))
+"""
+
 
 def run(*arguments: object, pipeline: object = tiny.__file__) -> Result:
     return CliRunner().invoke(application(main), [str(argument) for argument in (pipeline, *arguments, "--workers", 1)])
@@ -50,7 +55,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = truth.with_columns(target=pl.lit("other"), probability=pl.lit(0.5))
     replace(data, truth=pl.concat([truth, other])).write(folder / "prepared")
     (folder / "recipe.toml").write_text(CONFIG)
-    result = run(folder / "prepared", "--out", folder / "report", "--config", folder / "recipe.toml", "--baselines", "logistic,logistic")
+    (folder / "guarded.py").write_text(GUARDED)
+    options = ["--config", folder / "recipe.toml", "--baselines", "logistic,logistic"]
+    result = run(folder / "prepared", "--out", folder / "report", *options, pipeline=folder / "guarded.py")
     assert result.exit_code == 0, result.output
     return folder
 
@@ -77,6 +84,25 @@ def test_every_number_can_be_computed_again_from_the_predictions(world: Path) ->
             assert report["models"][name][key]["folds"] == pytest.approx(folds, rel=1e-12)
             assert report["models"][name][key]["mean"] == pytest.approx(np.mean(folds), rel=1e-12)
     assert report["halting"][0]["steps_saved"] == 0 and [line["step"] for line in report["steps"]] == [1, 2]
+
+
+def test_protected_columns_have_fairness_tables(world: Path) -> None:
+    fairness = read(world / "report")[0]["fairness"]
+    assert [attribute["name"] for attribute in fairness["attributes"]] == ["household"]
+    (whole,) = fairness["attributes"][0]["models"]["trm"]["groups"]  # households of two are too small to be shown
+    assert (whole["group"], whole["rows"]) == ("other", 120)
+    assert "region: not known of any sample, so there is no table." in fairness["notes"]
+    assert "| other | 120 | " in (world / "report" / "report.md").read_text()
+
+
+def test_decisions_are_priced_by_the_policys_costs_at_the_cut_off_that_is_best_for_them(world: Path) -> None:
+    report, predictions = read(world / "report")
+    costs = report["costs"]
+    assert (costs["false_negative"], costs["false_positive"], costs["cutoff"]) == (5, 1, pytest.approx(1 / 6))
+    last = predictions.filter((pl.col("model") == "trm") & (pl.col("step") == 2))
+    wrong = 5 * last["y"] * (last["p"] < 1 / 6) + (1 - last["y"]) * (last["p"] >= 1 / 6)
+    assert costs["models"]["trm"]["value"] == pytest.approx(wrong.mean())
+    assert "| flag all |" in (world / "report" / "report.md").read_text()
 
 
 def test_folds_are_those_of_the_protocol(world: Path) -> None:

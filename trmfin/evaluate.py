@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from trmfin.data.prepared import Prepared
     from trmfin.learn.contest import Contest, Entry
+    from trmfin.learn.policy import Costs
     from trmfin.learn.recipe import Recipe
     from trmfin.sequences.protocol import Protocol
     from trmfin.sequences.task import Task
@@ -173,6 +174,7 @@ def _of_contest(
     """Run all entries; the report and the predictions with all labels."""
     from trmfin.learn import report as numbers
     from trmfin.learn.contest import Entry, drawn, window_names
+    from trmfin.learn.policy import Policy
 
     folds = range(len(contest.splits))
     names = ["trm", *baselines]
@@ -188,22 +190,15 @@ def _of_contest(
         drawn(contest, contest.splits[entry.fold].train, entry)
     truth = _truth(data, contest.sequences.task)
     predictions, drawn_few = _held(contest, full, out), _held(contest, few, out) if few else None
-    report: dict[str, Any] = {
-        "task": contest.sequences.task.name,
+    report = {
         "protocol": protocol.to_json() | {"words": _words(protocol, len(contest.sequences))},
         "notes": numbers.notes(predictions, drawn_few, len(contest.sequences)),
         "windows": window_names(contest),
-        "models": numbers.models(predictions),
         "differences": numbers.differences(predictions),
-        "steps": numbers.steps(predictions),
-        "halting": numbers.halting(predictions),
         "recipe": {"model": contest.recipe.model.to_json(), "training": contest.recipe.training.to_json()},
-    }
+        "scarcity": [] if drawn_few is None else numbers.scarcity(drawn_few),
+    } | _of_any(predictions, data, contest.sequences.task, Policy().costs, truth)
     report["seconds"] = {name: entry["seconds"] for name, entry in report["models"].items()}
-    if truth is not None:
-        report["gaps_closed"] = numbers.gaps_closed(predictions, truth)
-    if drawn_few is not None:
-        report["scarcity"] = numbers.scarcity(drawn_few)
     return report, predictions
 
 
@@ -231,21 +226,30 @@ def _of_bundle(folder: Path, data: Prepared) -> tuple[dict[str, Any], pl.DataFra
 
     bundle = Bundle.load(folder)
     predictions, truth = bundle_predictions(bundle, data), _truth(data, bundle.task)
-    report: dict[str, Any] = {
-        "task": bundle.task.name,
-        "protocol": {
-            "kind": "bundle",
-            "bundle": bundle.sha256,
-            "words": f"bundle {bundle.sha256[:12]} on {predictions['sample_id'].n_unique():,} samples{_seen(bundle.card, data)}",
-        },
+    words = f"bundle {bundle.sha256[:12]} on {predictions['sample_id'].n_unique():,} samples{_seen(bundle.card, data)}"
+    report = {
+        "protocol": {"kind": "bundle", "bundle": bundle.sha256, "words": words},
         "notes": numbers.notes(predictions, None, len(data.samples)),
+        "windows": ["all samples"],
+    }
+    return report | _of_any(predictions, data, bundle.task, bundle.policy.costs, truth), predictions
+
+
+def _of_any(predictions: pl.DataFrame, data: Prepared, task: Task, costs: Costs, truth: pl.DataFrame | None) -> dict[str, Any]:
+    """The numbers of any predictions, of a contest or of a bundle."""
+    from trmfin.learn import report as numbers
+    from trmfin.learn.fairness import fairness
+    from trmfin.scoring.thresholds import cutoff_from_costs
+
+    return {
+        "task": task.name,
         "models": numbers.models(predictions),
+        "costs": numbers.expected_costs(predictions, costs, cutoff_from_costs(costs)),
+        "fairness": fairness(predictions, data.samples, task.protected),
         "steps": numbers.steps(predictions),
         "halting": numbers.halting(predictions),
+        "gaps_closed": {} if truth is None else numbers.gaps_closed(predictions, truth),
     }
-    if truth is not None:
-        report |= {"gaps_closed": numbers.gaps_closed(predictions, truth), "windows": ["all samples"]}
-    return report, predictions
 
 
 def _seen(card: dict[str, Any], data: Prepared) -> str:
