@@ -11,9 +11,10 @@ from typer.testing import CliRunner, Result
 from tests.data import tiny
 from trmfin import prepare
 from trmfin.command import application
-from trmfin.data.files import read_json, read_parquet, sha256_of
-from trmfin.data.prepared import Prepared
+from trmfin.data.files import RawTable, read_json, read_parquet, sha256_of
+from trmfin.data.prepared import Prepared, Preparer, read_raws
 from trmfin.errors import DataError
+from trmfin.scoring.folder import locked
 
 
 def run(*arguments: object) -> Result:
@@ -73,6 +74,25 @@ def test_a_folder_with_other_files_is_never_written_to(raw: Path, tmp_path: Path
     )
     result = run(raw, "--out", raw)
     assert (result.exit_code, "is a file, expected a folder" in result.stderr) == (1, True)
+
+
+def test_two_prepares_never_mix_their_files(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw.write_bytes(tiny.CSV)
+    with locked(tmp_path / "p"):
+        meanwhile = run(raw, "--out", tmp_path / "p")
+    assert (meanwhile.exit_code, meanwhile.stderr.count("\n")) == (1, 1)
+    assert "is writing this folder; wait until it ends" in meanwhile.stderr
+    assert run(raw, "--out", tmp_path / "p").exit_code == 0
+    assert not (tmp_path / "p" / ".lock").exists()
+
+    def while_another_ends(pipeline: Preparer, path: Path) -> dict[str, RawTable]:
+        monkeypatch.undo()
+        assert run(raw, "--out", tmp_path / "q").exit_code == 0
+        return read_raws(pipeline, path)
+
+    monkeypatch.setattr("trmfin.data.prepared.read_raws", while_another_ends)
+    refused = run(raw, "--out", tmp_path / "q")
+    assert (refused.exit_code, "already holds prepared data" in refused.stderr) == (1, True)
 
 
 def test_a_folder_of_raw_files_brings_its_truth(raw: Path, tmp_path: Path) -> None:

@@ -43,19 +43,22 @@ def main(
     """
     from trmfin.data.prepared import assemble, check_share, read_raws, take_in, write_rejects
     from trmfin.data.simulate import read_truth
+    from trmfin.scoring.folder import locked
     from trmfin.shipped import load_pipeline
 
     _check_free(out, force)
     use = load_pipeline(pipeline)
     now = datetime.now(UTC)
     intake = take_in(use, read_raws(use, raw), now)
-    if intake.too_many(max_reject_share):
-        write_rejects(intake.rejects, out)
-        check_share(intake, max_reject_share, f"every rejected row is in {out / 'rejects.parquet'}")
-    prepared = assemble(use, intake, now)
-    if raw.is_dir():
-        prepared = replace(prepared, truth=read_truth(raw, prepared.samples))
-    prepared.write(out)
+    with locked(out):
+        _check_free(out, force)  # another prepare may have ended meanwhile
+        if intake.too_many(max_reject_share):
+            write_rejects(intake.rejects, out)
+            check_share(intake, max_reject_share, f"every rejected row is in {out / 'rejects.parquet'}")
+        prepared = assemble(use, intake, now)
+        if raw.is_dir():
+            prepared = replace(prepared, truth=read_truth(raw, prepared.samples))
+        prepared.write(out)
     _report(intake, prepared, out)
 
 
@@ -63,6 +66,7 @@ def _check_free(out: Path, force: bool) -> None:
     """Raises RunError unless `out` is new, empty, or left by an earlier prepare (finished ones only with `force`)."""
     from trmfin.data.files import reading
     from trmfin.data.prepared import FILES, MANIFEST
+    from trmfin.scoring.folder import LOCK
 
     with reading(out, RunError):
         if not out.exists():
@@ -70,7 +74,7 @@ def _check_free(out: Path, force: bool) -> None:
         if not out.is_dir():
             raise RunError(f"{out}: is a file, expected a folder to write to; choose another --out")
         names = {path.name for path in out.iterdir()}
-    if strange := sorted(name for name in names - FILES if not name.endswith(".part")):
+    if strange := sorted(name for name in names - FILES if name != LOCK and not name.endswith(".part")):
         raise RunError(f"{out}: holds {strange[0]!r}, which prepare did not write; choose a new or empty folder for --out")
     if MANIFEST in names and not force:
         raise RunError(f"{out}: already holds prepared data; choose another --out, or --force to replace them")
