@@ -41,7 +41,7 @@ def test_scores_are_written_and_summed_up(folder: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith("scored 20 rows in ") and lines[0].endswith(" rows/s")
-    assert lines[1] == "network: 80 supervision steps of samples in 4 calls; early halting spared 0.0% of 80 steps"
+    assert lines[1] == "network: 80 of 80 supervision steps of samples (early halting saved 0.0%) in 4 of 4 calls (0.0%)"
     assert sum(int(line.split()[2]) for line in lines if line.startswith(("low", "medium", "high"))) == 20
     assert verify_run(tmp_path / "run")["counts"]["rows"] == 20
 
@@ -104,8 +104,8 @@ def test_wrong_usage_ends_with_2(folder: Path, options: tuple[str, ...]) -> None
 
 
 def test_a_resumed_run_says_what_was_there_already(tmp_path: Path) -> None:
-    effort = Effort(calls=5, sample_steps=150, sample_steps_in_full=200)
+    effort = Effort(calls=6, calls_in_full=8, sample_steps=150, sample_steps_in_full=400)
     summary = Summary(rows=50, rows_now=30, seconds=2.0, effort=effort, bands=(BandCount(name="low", upper=1.0, rows=50, share=1.0),))
     lines = list(report(summary, tmp_path))
     assert lines[0] == "scored 30 rows (20 were there already) in 2.0 s, 15 rows/s"
-    assert "spared 25.0% of 200 steps" in lines[1]
+    assert lines[1] == "network: 150 of 400 supervision steps of samples (early halting saved 62.5%) in 6 of 8 calls (25.0%)"

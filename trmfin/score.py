@@ -72,15 +72,14 @@ def main(
 
 
 def report(summary: Summary, out: Path) -> Iterator[str]:
-    """What was scored, how fast, what halting spared, and how the scores fall into bands."""
+    """What was scored, how fast, what halting saved, and how the scores fall into bands."""
     kept = summary.rows - summary.rows_now
     speed = f", {summary.rows_now / summary.seconds:,.0f} rows/s" if summary.rows_now else ""
     yield f"scored {summary.rows_now:,} rows{f' ({kept:,} were there already)' if kept else ''} in {summary.seconds:.1f} s{speed}"
     effort = summary.effort
-    yield (
-        f"network: {effort.sample_steps:,} supervision steps of samples in {effort.calls:,} calls; "
-        f"early halting spared {effort.saved:.1%} of {effort.sample_steps_in_full:,} steps"
-    )
+    steps = f"{effort.sample_steps:,} of {effort.sample_steps_in_full:,} supervision steps of samples"
+    calls = f"{effort.calls:,} of {effort.calls_in_full:,} calls ({effort.calls_saved:.1%})"
+    yield f"network: {steps} (early halting saved {effort.sample_steps_saved:.1%}) in {calls}"
     yield ""
     width = max(4, *(len(band.name) for band in summary.bands))
     yield f"{'band':<{width}}  {'up to':>6}  {'rows':>12}  {'share':>6}"

@@ -83,9 +83,28 @@ def test_halting_saves_steps_and_changes_nothing_before_the_halt(small: World, m
     halted = score_rows(small.bundle, small.sequences, small.rows, epsilon=middle_gain)
     ran = np.arange(4) < halted.step[:, None]
     assert halted.effort.sample_steps == halted.step.sum() < full.effort.sample_steps == halted.effort.sample_steps_in_full == 200
-    assert 0 < halted.effort.saved < 1
+    assert 0 < halted.effort.sample_steps_saved < 1
     np.testing.assert_allclose(halted.logits[ran], full.logits[ran], rtol=0, atol=1e-5)
     assert np.isnan(halted.logits[~ran]).all() and np.isnan(halted.halts[~ran]).all()
+
+
+def test_a_call_is_saved_only_where_a_whole_batch_is_settled(small: World, middle_gain: float) -> None:
+    for size in (1, 7, 64):
+        halted = score_rows(small.bundle, small.sequences, small.rows, batch_size=size, epsilon=middle_gain)
+        deepest = [int(halted.step[first : first + size].max()) for first in range(0, 50, size)]
+        assert halted.effort.calls == sum(deepest) and halted.effort.calls_in_full == 4 * len(deepest)
+        assert halted.effort.calls_saved == 1 - sum(deepest) / (4 * len(deepest))
+        assert 0 <= halted.effort.calls_saved <= halted.effort.sample_steps_saved == 1 - halted.step.mean() / 4
+    assert halted.effort.calls_saved == 0 < halted.effort.sample_steps_saved  # one batch of all, of which some go on to the end
+
+
+def test_a_near_tie_that_is_run_again_is_counted(small: World) -> None:
+    full = score_rows(small.bundle, small.sequences, small.rows)
+    tie = float(abs(full.logits[11, 1] - full.logits[11, 0]))
+    halted = score_rows(small.bundle, small.sequences, small.rows, batch_size=64, epsilon=tie)
+    assert halted.effort.sample_steps == halted.step.sum() + 2
+    assert halted.effort.calls == halted.step.max() + 2
+    assert score_rows(small.bundle, small.sequences, small.rows[:0]).effort.calls_saved == 0
 
 
 def test_a_sample_halts_after_the_first_step_that_moves_it_by_less_than_epsilon(small: World, middle_gain: float) -> None:
@@ -99,7 +118,7 @@ def test_a_sample_halts_after_the_first_step_that_moves_it_by_less_than_epsilon(
 
 def test_without_epsilon_every_sample_has_every_step(small: World) -> None:
     full = score_rows(small.bundle, small.sequences, small.rows, epsilon=0.0)
-    assert full.step.tolist() == [4] * 50 and full.effort.saved == 0
+    assert full.step.tolist() == [4] * 50 and full.effort.sample_steps_saved == 0
 
 
 def test_the_policy_says_when_to_halt_unless_the_caller_does(small: World, middle_gain: float) -> None:
@@ -107,7 +126,7 @@ def test_the_policy_says_when_to_halt_unless_the_caller_does(small: World, middl
     by_policy = score_rows(bundle, small.sequences, small.rows)
     by_caller = score_rows(small.bundle, small.sequences, small.rows, epsilon=middle_gain)
     np.testing.assert_array_equal(by_policy.step, by_caller.step)
-    assert by_policy.effort.saved > 0
+    assert by_policy.effort.sample_steps_saved > 0
 
 
 def test_under_the_exact_rule_a_sample_halts_when_the_halt_head_says_so() -> None:

@@ -71,7 +71,7 @@ def test_a_run_has_one_row_a_sample_in_order(ready: tuple[Bundle, Path], tmp_pat
     assert table["logits"].list.len().to_list() == table["halts"].list.len().to_list() == table["step"].to_list()
     assert table["band"].to_list() == [next(n for n, upper in HALTING.bands if s <= upper) for s in table["score"]]
     assert (summary.rows, summary.rows_now, sum(band.rows for band in summary.bands)) == (CLIENTS, CLIENTS, CLIENTS)
-    assert 0 < summary.effort.saved < 1 and summary.effort.sample_steps == table["step"].sum()
+    assert 0 < summary.effort.sample_steps_saved < 1 and summary.effort.sample_steps == table["step"].sum()
     assert [len(pl.read_parquet(part)) for part in sorted((tmp_path / "run" / "scores").iterdir())] == [50, 50, 20]
 
 
@@ -86,6 +86,9 @@ def test_the_manifest_says_what_the_run_was_made_of(ready: tuple[Bundle, Path], 
     assert manifest["policy"] == HALTING.to_json()
     assert manifest["times"]["started"] < manifest["times"]["finished"]
     assert {"torch", "trmfin"} <= manifest["versions"].keys()
+    steps = pl.read_parquet(tmp_path / "run" / "scores" / "part-*.parquet")["step"]
+    calls = {"calls": int(steps.max()), "calls_in_full": 3}  # of one batch
+    assert manifest["effort"] == calls | {"sample_steps": steps.sum(), "sample_steps_in_full": 3 * CLIENTS}
 
 
 def test_two_runs_of_the_same_have_the_same_bytes(ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path) -> None:

@@ -99,15 +99,14 @@ def _refine(job: _Job, batch: Batch, places: Places, table: Table) -> None:
     network, steps = job.bundle.network, table.raw.shape[1]
     x, setting = network.encode(batch), network.setting(batch)
     state = network.core.start(x)
-    table.effort += Effort(sample_steps_in_full=len(places) * steps)
+    table.effort += Effort(calls_in_full=steps, sample_steps_in_full=len(places) * steps)
     for step in range(steps):
         state = network.core(x, state, setting)
         answer = network.read(state, setting)
         table.effort += Effort(calls=1, sample_steps=len(places))
         table.raw[places, step], table.halt[places, step] = _log_odds(network, answer), answer.halt.numpy()
         table.log_odds[places, step] = _calibrated(job, table.raw[places, : step + 1])[:, -1]
-        last = step + 1 == steps
-        stop = np.ones(len(places), bool) if last else _settled(job, batch, table.log_odds[places, : step + 1], table.halt[places, step])
+        stop = np.ones(len(places), bool) if step + 1 == steps else _settled(job, batch, places, step + 1, table)
         if not stop.any():
             continue
         _keep(job, batch, places, answer, stop, step + 1, table)
@@ -132,19 +131,20 @@ def _keep(job: _Job, batch: Batch, places: Places, answer: Answer, stop: NDArray
             table.answers.append(token_answers(target, best, chance, done.mask, events, settled, step))
 
 
-def _settled(job: _Job, batch: Batch, log_odds: NDArray[np.float64], halt: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which samples halt after this step. log_odds: (B, steps so far); halt: (B,) logit → (B,)."""
+def _settled(job: _Job, batch: Batch, places: Places, steps: int, table: Table) -> NDArray[np.bool_]:
+    """Which samples of the batch halt after so many steps, (B,)."""
     if job.epsilon == 0:
-        return np.zeros(len(halt), bool)
-    margin = _margin(job, log_odds, halt)
+        return np.zeros(len(places), bool)
+    margin = _margin(job, table.log_odds[places, :steps], table.halt[places, steps - 1])
     near = np.abs(margin) < NEAR_TIE
     if near.any():
-        margin[near] = _margin_alone(job, _taken(batch, near), log_odds.shape[1])
+        margin[near] = _margin_alone(job, _taken(batch, near), steps)
+        table.effort += Effort(calls=int(near.sum()) * steps, sample_steps=int(near.sum()) * steps)
     return margin > 0
 
 
 def _margin(job: _Job, log_odds: NDArray[np.float64], halt: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(B,) above 0 where a sample is settled; -inf where nothing can be said yet."""
+    """(B,) above 0 where a sample is settled; -inf where nothing can be said yet. log_odds: (B, steps so far); halt: (B,) logit."""
     task = job.bundle.network.task
     if task.halt == "exact":
         return halt.astype(np.float64)

@@ -13,18 +13,28 @@ from trmfin.sequences.task import TOKEN_HEADS, Target, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How often the network was run. A call is one supervision step of one batch."""
+    """How often the network was run. A call is one supervision step of one batch, of the samples that are still in it.
+
+    Settled samples leave their batch, but batches do not merge: a call is saved only where all samples of a batch are
+    settled, a sample's step wherever that sample is. Near ties that are run again, each alone, are counted.
+    """
 
     calls: int = 0
-    sample_steps: int = 0  # supervision steps summed over samples
-    sample_steps_in_full: int = 0  # what they would have been without early halting
+    calls_in_full: int = 0  # what they would have been without early halting
+    sample_steps: int = 0  # samples in the calls, summed
+    sample_steps_in_full: int = 0
 
     def __add__(self, other: Effort) -> Effort:
         return Effort(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Effort)})
 
     @property
-    def saved(self) -> float:
-        """Share of supervision steps that early halting spared, in [0, 1)."""
+    def calls_saved(self) -> float:
+        """Share of the calls that early halting saved, below 1; below 0 only where near ties took more calls than it saved."""
+        return 1 - self.calls / self.calls_in_full if self.calls_in_full else 0.0
+
+    @property
+    def sample_steps_saved(self) -> float:
+        """Share of the samples' supervision steps that early halting saved; otherwise as `calls_saved`."""
         return 1 - self.sample_steps / self.sample_steps_in_full if self.sample_steps_in_full else 0.0
 
 
