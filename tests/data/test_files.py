@@ -183,9 +183,9 @@ def test_what_is_no_table_is_refused(frame: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (pl.Series("t", [[datetime(2024, 1, 1)]]), r"column t \(large_list.*is of a type that cannot be read"),
+        (pl.Series("t", [[datetime(2024, 1, 1)]]), r"column 't' \(large_list.*is of a type that cannot be read"),
         (pl.Series("t", [0]).cast(pl.Datetime("us", "UTC")), r"unable to parse time zone: 'Moo'"),
-        (pl.Series("t", [0]).cast(pl.Datetime("us", "UTC")), r"column t \(timestamp\[us, tz=Mée\]\) is of a type"),
+        (pl.Series("t", [0]).cast(pl.Datetime("us", "UTC")), r"column 't' \(timestamp\[us, tz=Mée\]\) is of a type"),
     ],
     ids=["times in lists", "unknown zone", "odd zone"],
 )

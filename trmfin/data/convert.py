@@ -16,7 +16,7 @@ FALSE = ("false", "no", "0")
 TIMES = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 EPOCH = date(1970, 1, 1)
 FIRST, LAST = date(2, 1, 1), date(9998, 12, 31)  # beyond them Python has no dates, in any time zone
-SHOWN = 40  # characters of a value that a message repeats
+SHOWN = 40  # characters of a value or a name that a message repeats
 
 
 def stripped(raw: pl.Series) -> pl.Series:
@@ -82,6 +82,11 @@ def shown(raw: pl.Series) -> pl.Series:
     plain = _texts(text).str.replace_all(r"\p{C}", "?")
     cut = plain.str.slice(0, SHOWN)
     return pl.select("'" + cut + pl.when(plain.str.len_chars() > SHOWN).then(pl.lit("…")).otherwise(pl.lit("")) + "'").to_series()
+
+
+def quoted(name: str) -> str:
+    """A column's name as a message may repeat it: quoted, at most `SHOWN` characters."""
+    return repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}…")
 
 
 def is_number(text: pl.Series) -> pl.Series:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 from numpy.typing import NDArray
 
+from trmfin.data.convert import quoted
 from trmfin.errors import DataError
 
 REJECTS = pl.Schema([("table", pl.String()), ("line", pl.Int64()), ("rules", pl.List(pl.String())), ("row", pl.String())])
@@ -122,7 +123,7 @@ def _header(text: bytes, where: str) -> tuple[list[str], str]:
     if not bare.strip() and not any(name.strip() for name in record):
         raise DataError(f"{where}: has only blank lines, expected a header and rows")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{where}: the header names {twice[0]!r} {names.count(twice[0])} times; every column needs its own name")
+        raise DataError(f"{where}: the header names {quoted(twice[0])} {names.count(twice[0])} times; every column needs its own name")
     if "line" in names:
         names[names.index("line")] = "line_in_file"
     return names, separator

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import dataframely as dy
 
+from trmfin.data.convert import quoted
 from trmfin.data.files import RawTable
 from trmfin.errors import DataError
 
@@ -73,7 +74,7 @@ def sources(raw: RawTable, schema: type[dy.Schema], aliases: Mapping[str, str]) 
     for name in header:
         if (column := known(name)) in schema.column_names():
             if column in found:
-                raise DataError(f"{raw.path}: columns {found[column]!r} and {name!r} both mean {column!r}; keep one of them")
+                raise DataError(f"{raw.path}: columns {quoted(found[column])} and {quoted(name)} both mean {column!r}; keep one of them")
             found[column] = name
     absent = [column for column in schema.column_names() if column not in found]
     if missing := [column for column in absent if not _optional(schema, column)]:
@@ -81,17 +82,19 @@ def sources(raw: RawTable, schema: type[dy.Schema], aliases: Mapping[str, str]) 
     spare = {_folded(name): name for name in header if name not in found.values()}
     for column in absent:
         if near := difflib.get_close_matches(_folded(column), spare, n=1, cutoff=SURE):
-            raise DataError(f"{raw.path}: found {spare[near[0]]!r} where the optional column {column!r} is missing; rename or drop it")
+            raise DataError(
+                f"{raw.path}: found {quoted(spare[near[0]])} where the optional column {column!r} is missing; rename or drop it"
+            )
     return {column: found[column] for column in schema.column_names() if column in found}
 
 
 def _listed(columns: list[str]) -> str:
-    return ", ".join(map(repr, columns[:NAMED])) + (f" and {len(columns) - NAMED} more" if len(columns) > NAMED else "")
+    return ", ".join(map(quoted, columns[:NAMED])) + (f" and {len(columns) - NAMED} more" if len(columns) > NAMED else "")
 
 
 def _spellings(header: list[str], missing: list[str], known: Callable[[str], str]) -> str:
     """'; found 'PAY0', expected 'PAY_0'' for names that are nearly right."""
     spare = {_folded(name): name for name in header if known(name) == name}
     near = ((difflib.get_close_matches(_folded(column), spare, n=1, cutoff=CLOSE), column) for column in missing)
-    pairs = [f"found {spare[close[0]]!r}, expected {column!r}" for close, column in near if close]
+    pairs = [f"found {quoted(spare[close[0]])}, expected {column!r}" for close, column in near if close]
     return "; " + "; ".join(pairs[:NAMED]) if pairs else f"; it has {_listed(header)}"

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trmfin.data.convert import quoted
 from trmfin.errors import TrmfinError
 
 ROW_GROUP = 1 << 18  # rows of a Parquet row group
@@ -38,11 +39,11 @@ def from_parquet(data: bytes, path: Path, error: type[TrmfinError]) -> pl.DataFr
         table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
         table.validate(full=True)
         names = list(table.column_names)
-        strange = [f"{field.name} ({field.type})" for field in table.schema if not _readable(field.type)]
+        strange = [f"{quoted(field.name)} ({field.type})" for field in table.schema if not _readable(field.type)]
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as problem:
         raise error(f"{path}: is not whole Parquet ({problem}); it was truncated or altered, make or copy it again") from problem
     if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise error(f"{path}: column {twice[0]!r} is named twice; rename one of them")
+        raise error(f"{path}: column {quoted(twice[0])} is named twice; rename one of them")
     if strange:
         raise error(f"{path}: column {strange[0]} is of a type that cannot be read; write it as numbers, text or times")
     bare = pa.Table.from_arrays(table.columns, names=names)  # without metadata, which polars takes for text even where it is none
