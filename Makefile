@@ -44,6 +44,7 @@ wheel: $(READY)
 
 bench: $(READY)
 	$(PY) -m pytest tests/benchmarks --benchmark-columns=min,median,max,rounds
+	$(PY) tests/benchmarks/byte_flips.py
 
 clean:
 	rm -rf .venv build site .hypothesis .mypy_cache .pytest_cache .ruff_cache .benchmarks
