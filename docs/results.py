@@ -1,43 +1,109 @@
 """Print docs/results.md from the reports in docs/results/: `python docs/results.py > docs/results.md`.
 
-Each report is the report.json of `python -m trmfin.evaluate`, or the table of a benchmark, copied there after the run.
+Each report is the report.json of the evaluation that its section shows, run from the checkout, or the table of a benchmark as
+it was printed, both copied there after the run. A report of another command is refused.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
-from trmfin.learn.tables import markdown
+from trmfin.learn.tables import sections
 
 FOLDER = Path(__file__).resolve().parent / "results"
-SECTIONS = {  # report → title, and the command that makes it after `python -m trmfin.prepare … --out PREPARED`
-    "credit": (
-        "Credit: default of credit card clients (UCI 350), 24,000 clients",
-        "python -m trmfin.evaluate payment_history PREPARED --out REPORT --baselines logistic,lightgbm,gru,tiny",
+INTRODUCTION = """\
+Every number here was computed from predictions on test samples, which the models that are judged were not trained on. Intervals are
+95 %. Models stand in the same folds and are named as `--baselines` names them:
+
+- `trm`: this project's recursive network, trained by the default recipe; `tiny` is a network of the preset of that name
+- `gru`: a recurrent network with as many parameters and optimiser steps, trained by the same code
+- `lightgbm`, `logistic`: gradient boosting and logistic regression on hand-made features of the same statements
+"""
+NOT_YET = "Not measured yet in full; single folds are in the [log](log.md)."
+OF_NO_EFFECT = {"--out", "--workers", "--resume"}  # on what a report says
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One evaluation: what was asked, and the commands that answer it, the evaluation last."""
+
+    title: str
+    question: str
+    commands: tuple[str, ...]
+
+
+SECTIONS = {  # report → section
+    "credit": Section(
+        title="Credit: default of credit card clients (UCI 350), 24,000 clients",
+        question=(
+            "Who of the clients of a Taiwanese bank defaults in October 2005, by six monthly statements (Yeh & Lien 2009)? Five\n"
+            "folds: every client is tested once, by models trained on the other four fifths. In the fairness tables sex is 1 (male)\n"
+            "or 2 (female), marriage 1 (married), 2 (single) or 3 (others); the file's documentation does not explain 0."
+        ),
+        commands=(
+            "python -m trmfin.prepare payment_history default_of_credit_card_clients.csv --out build/credit",
+            "python -m trmfin.evaluate payment_history build/credit --out build/credit-report --baselines logistic,lightgbm,gru,tiny",
+        ),
     ),
-    "labels": (
-        "Credit with few labels",
-        "python -m trmfin.evaluate payment_history PREPARED --out REPORT --labels 300,1000,3000 --draws 20",
+    "labels": Section(
+        title="Credit with few labels",
+        question=(
+            "How good is a model where only some hundred outcomes are known? The same clients and folds; each draw of labels is\n"
+            "given to every model."
+        ),
+        commands=("python -m trmfin.evaluate payment_history build/credit --out build/labels-report --labels 300,1000,3000 --draws 20",),
     ),
-    "world": (
-        "Simulated world of monthly payments, before and after its regime change",
-        "python -m trmfin.evaluate payment_history PREPARED --out REPORT --test-start 2023-11-01 --test-days 61 --windows 7",
+    "world": Section(
+        title="Simulated world of monthly payments, before and after its regime change",
+        question=(
+            "How close does a model come to the truth, and what does it lose when the economy turns? In this world the probability\n"
+            "of default is known exactly. From January 2024 on jobs are lost more often, recovery is slower and utilisation weighs\n"
+            "more. Each window tests two months' statements by models trained on what was known before it. A statement is scored on\n"
+            "the first day of the next month, after which windows are named: the first two hold statements up to December 2023,\n"
+            "before the change, the last three hold those from January 2024 on. The third window's models have seen nothing of the\n"
+            "new economy, the fifth's three months of it."
+        ),
+        commands=(
+            "python -m trmfin.data.simulate payments --clients 4000 --months 24 --seed 7 --out build/world",
+            "python -m trmfin.prepare payment_history build/world/raw --out build/world/prepared",
+            "python -m trmfin.evaluate payment_history build/world/prepared --out build/world-report"
+            " --test-start 2023-09-16 --test-days 61 --windows 5",
+        ),
     ),
 }
 
 
+def options(command: str) -> dict[str, str]:
+    """The options of a command that its report depends on, with their values."""
+    words = [part for word in shlex.split(command) for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return {name: value for name, value in pairs if name.startswith("--") and name not in OF_NO_EFFECT}
+
+
+def section(name: str, folder: Path = FOLDER) -> str:
+    """One section of the page. Raises SystemExit where the report in the folder was made by another command."""
+    shown, path = SECTIONS[name], folder / f"{name}.json"
+    commands = "\n".join(shown.commands)
+    parts = [f"## {shown.title}", shown.question, f"```bash\n{commands}\n```"]
+    if not path.exists():
+        return "\n\n".join([*parts, NOT_YET]) + "\n"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    if options(report["command"]) != options(shown.commands[-1]):
+        raise SystemExit(
+            f"{path}: was made by {report['command']!r}; expected the options of {shown.commands[-1]!r}; run that, or correct it"
+        )
+    found = (f"#{part}" if part.startswith("## ") else part for part in sections(report))
+    return "\n\n".join([*parts, f"Protocol: {report['protocol']['words']}.", *found]) + "\n"
+
+
 def main() -> None:
     """All sections, in the order of SECTIONS; then the benchmarks' tables as they were printed."""
-    print("<!-- written by: python docs/results.py -->\n# Results\n")
-    print("Intervals are 95 %. Higher is better for AUC, AP and KS, lower for log-loss, ECE and Brier.")
-    print("Challengers stand in the same folds.\n")
-    for name, (title, command) in SECTIONS.items():
-        print(f"## {title}\n")
-        if (path := FOLDER / f"{name}.json").exists():
-            print(markdown(json.loads(path.read_text(encoding="utf-8"))).replace("\n## ", "\n### ").replace("# ", "", 1))
-        else:
-            print(f"Not measured yet in full; single folds are in the [log](log.md). Command: `{command}`\n")
+    print(f"<!-- written by: python docs/results.py -->\n# Results\n\n{INTRODUCTION}")
+    for name in SECTIONS:
+        print(section(name))
     for path in sorted(FOLDER.glob("*.txt")):
         print(f"## {path.stem.replace('-', ' ').capitalize()}\n\n```\n{path.read_text(encoding='utf-8').strip()}\n```\n")
 

@@ -239,7 +239,20 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
     cost, lift = whole["costs"]["models"]["trm"], whole["models"]["trm"]["lift_10"]
     assert f"| trm | {cost['value']:.4f} [{cost['low']:.4f}, " in text and f"| {lift['mean']:.4f} [" in text
     assert f"| flag none | {whole['costs']['flag_none']:.4f} |" in text
-    for block in text.split("\n\n"):
+    blocks = text.split("\n\n")
+    for block, after in zip(blocks, [*blocks[1:], ""], strict=True):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
+        if block.startswith("## "):  # a paragraph that says how to read it stands over every table
+            assert after[0].isupper() and "{" not in after, block
+    assert [block for block in blocks if block.startswith("## ")] == [
+        "## Models",
+        "## TRM less each challenger",
+        "## Expected cost of decisions",
+        "## At each supervision step",
+        "## Early halting",
+        "## Share of the gap to the oracle that is closed",
+        "## Few labels",
+    ]
+    assert "where scores of 0.1667 or more are flagged, an event that is let through costs 5 and" in text
     assert "| 30 | trm |" in few_labels_table(whole["scarcity"])

@@ -7,29 +7,85 @@ from typing import Any
 NAMES = {"auc": "AUC", "ap": "AP", "log_loss": "log-loss", "ece": "ECE", "ks": "KS", "brier": "Brier"}
 
 
+WORDS = {  # section → what its tables show and how to read them
+    "models": (
+        "How well each model's scores fit what happened: means over the folds or test windows, in brackets the 95 % bootstrap "
+        "interval (had other clients been tested). AUC, AP and KS say how well scores rank, higher is better; log-loss, Brier and "
+        "ECE say how far probabilities lie from what happened, lower is better. Pooled ECE is of all folds' scores together; "
+        "drawing clients again adds noise, so that an ECE's interval lies high and may leave out its value. Intervals of two "
+        "models may overlap although one is reliably better: that is what the next table is for."
+    ),
+    "differences": (
+        "The difference between TRM and each challenger on the same samples and the same bootstrap draws. AUC and AP above 0 and "
+        "log-loss below 0 speak for TRM; an interval that holds 0 is no evidence of a difference."
+    ),
+    "costs": (
+        "What a sample costs on average where scores of {cutoff:.4f} or more are flagged, an event that is let through costs "
+        "{false_negative:g} and a non-event that is flagged costs {false_positive:g}. The costs are the policy's, a convention "
+        "and not a measurement; only their ratio matters. That cut-off is the cheapest where scores are calibrated (Elkan 2001). "
+        "A model is worth its while where it costs less than flagging none and less than flagging all. Lift says how many times "
+        "as many events the riskiest tenth holds as a random tenth; Gini is 2 AUC - 1."
+    ),
+    "fairness": (
+        "Protected attributes are never features; here test scores are split by them, all folds together. Flagged is the riskiest "
+        "{flagged_share:.0%} of each fold, for every model alike. Mean score / base rate is calibration-in-the-large: above 1, "
+        "the group's risk is overstated. The last table compares the two groups that differ most. AIR (adverse impact ratio) is "
+        "the lowest share *not* flagged over the highest: 1 is equal, below .8 fails the four-fifths rule. The demographic parity "
+        "difference is between shares flagged, the equal opportunity difference between true positive rates (TPR). Groups picked "
+        "for differing most differ a little by chance alone. Where base rates differ, these measures cannot all be equal, so none "
+        "of them is a verdict."
+    ),
+    "steps": "TRM answers after every supervision step; the last answer is the one that is judged above.",
+    "halting": (
+        "A sample may stop as soon as a step moves its log-odds by less than epsilon. Steps saved is the share of all samples' "
+        "supervision steps that are not taken: samples that stop leave their batch, so that this much of the network's refining "
+        "work is saved. Marked is the largest epsilon that costs at most .001 AUC."
+    ),
+    "gaps_closed": (
+        "In a simulated world the true probability of every sample is known. 0 % is a constant guess at the test samples' own "
+        "base rate, 100 % the truth (the oracle, which sees a client's whole past), both in log-loss. A model that beats the "
+        "oracle must have seen what it should not: a leak."
+    ),
+    "scarcity": (
+        "Trained on so few labelled samples, the same for every model, and tested on all test samples of the fold. In brackets "
+        "the 95 % t-interval over draws, somewhat too short because draws share samples."
+    ),
+}
+
+
 def markdown(report: dict[str, Any]) -> str:
-    """report: as `evaluate` writes it. Higher is better for AUC, AP and KS, lower for log-loss, ECE and Brier."""
-    parts = [f"# {report['task']}: {report['protocol']['words']}", f"Command: `{report['command']}`"]
-    parts += _bullets(report.get("notes", []))
+    """report: as `evaluate` writes it. Title, command, notes, and each table under a paragraph that says how to read it."""
+    head = [f"# {report['task']}: {report['protocol']['words']}", f"Command: `{report['command']}`"]
+    return "\n\n".join(head + sections(report)) + "\n"
+
+
+def sections(report: dict[str, Any]) -> list[str]:
+    """Headings of the second level, paragraphs and tables, in order; sections that the report has nothing for are left out."""
+    tables: dict[str, tuple[str, list[str]]] = {}
     if report.get("models"):
-        parts += ["## Models, mean over folds [95 % bootstrap over groups]", model_table(report["models"])]
+        tables["models"] = "Models", [model_table(report["models"])]
     if report.get("differences"):
-        parts += ["## TRM less each challenger, on the same folds and draws", difference_table(report["differences"])]
+        tables["differences"] = "TRM less each challenger", [difference_table(report["differences"])]
     if report.get("costs"):
-        parts += ["## Expected cost of decisions", cost_table(report["costs"], report["models"])]
+        tables["costs"] = "Expected cost of decisions", [cost_table(report["costs"], report["models"])]
     if report.get("fairness"):
-        parts += ["## Fairness by protected attribute", *fairness_parts(report["fairness"])]
+        tables["fairness"] = "Fairness by protected attribute", fairness_parts(report["fairness"])
     if len(report.get("steps", [])) > 1:
-        parts += ["## At each recursion step", plain_table(report["steps"], {"step": "d", "auc": ".4f", "log_loss": ".4f"})]
-        parts += ["## Early halting", halting_table(report["halting"])]
+        tables["steps"] = "At each supervision step", [plain_table(report["steps"], {"step": "d", "auc": ".4f", "log_loss": ".4f"})]
+        tables["halting"] = "Early halting", [halting_table(report["halting"])]
     if report.get("gaps_closed"):
-        parts += [
-            "## Share of the gap between the base rate and the oracle that is closed (log-loss)",
-            gap_table(report["gaps_closed"], report["windows"]),
-        ]
+        tables["gaps_closed"] = "Share of the gap to the oracle that is closed", [gap_table(report["gaps_closed"], report["windows"])]
     if report.get("scarcity"):
-        parts += ["## Few labels, mean over draws [95 % t-interval]", scarcity_table(report["scarcity"])]
-    return "\n\n".join(parts) + "\n"
+        tables["scarcity"] = "Few labels", [scarcity_table(report["scarcity"])]
+    parts = _bullets(report.get("notes", []))
+    for key, (title, found) in tables.items():
+        parts += [f"## {title}", _words(key, report), *found]
+    return parts
+
+
+def _words(key: str, report: dict[str, Any]) -> str:
+    """The paragraph over a section, with the numbers of this report where it names some."""
+    return WORDS[key].format(**report[key]) if key in ("costs", "fairness") else WORDS[key]
 
 
 def model_table(models: dict[str, Any]) -> str:
@@ -92,7 +148,7 @@ def _group_rows(models: list[str], lines: tuple[dict[str, Any], ...]) -> list[li
     """A row a model of one group; one row for a group that is too small."""
     group = [lines[0]["group"], f"{lines[0]['rows']:,}"]
     if "auc" not in lines[0]:
-        return [[*group, *["too small"] * 8]]
+        return [[*group, "too small", *[""] * 7]]
     return [
         [*group, f"{line['base_rate']:.4f}", model, f"{line['mean_score']:.4f}", f"{line['calibration']:.3f}", f"{line['auc']:.4f}"]
         + [f"{line[key]:.1%}" for key in ("flagged", "tpr", "fpr")]
@@ -142,7 +198,7 @@ def halting_table(lines: list[dict[str, Any]]) -> str:
 
 def plain_table(rows: list[dict[str, Any]], formats: dict[str, str]) -> str:
     """One row an entry, one column a key."""
-    return _table(list(formats), [[format(row[key], spec) for key, spec in formats.items()] for row in rows])
+    return _table([NAMES.get(key, key) for key in formats], [[format(row[key], spec) for key, spec in formats.items()] for row in rows])
 
 
 def _interval(value: float, entry: dict[str, Any], sign: str = "") -> str:
