@@ -1,9 +1,12 @@
 """Fairness tables, on predictions small enough to count."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 
+from trmfin.data.files import json_bytes
 from trmfin.learn.fairness import fairness, flagged, grouped
 from trmfin.learn.tables import fairness_parts
 
@@ -123,6 +126,7 @@ def test_the_two_models_stand_side_by_side_and_seeds_are_averaged() -> None:
         "| a | 400 | 0.2500 | lightgbm | "
     )
     assert gaps.splitlines()[2].startswith("| sex | trm | ") and len(gaps.splitlines()) == 4
+    assert fairness_parts(json.loads(json_bytes(found))) == [table, gaps]
 
 
 def test_a_column_that_the_samples_lack_is_said_and_nothing_protected_gives_no_tables() -> None:

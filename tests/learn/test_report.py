@@ -1,5 +1,6 @@
 """Every number of a report can be computed again from the predictions."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from tests.learn.tiny import few_draws
+from trmfin.data.files import json_bytes
 from trmfin.errors import DataError
 from trmfin.learn import report
 from trmfin.learn.policy import Costs
@@ -256,3 +258,9 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
     ]
     assert "where scores of 0.1667 or more are flagged, an event that is let through costs 5 and" in text
     assert "| 30 | trm |" in few_labels_table(whole["scarcity"])
+    assert markdown(json.loads(json_bytes(whole))) == text
+
+
+def test_one_draw_of_few_labels_has_no_interval() -> None:
+    (row,) = report.scarcity(predictions("trm", blurred(1), labels=30).filter(pl.col("fold") == 0))
+    assert set(row["auc"]) == {"mean"} and f"| 1 | {row['auc']['mean']:.4f} | " in few_labels_table([row])

@@ -123,7 +123,7 @@ def notes(predictions: pl.DataFrame, few: pl.DataFrame | None, samples: int) -> 
 
 
 def scarcity(predictions: pl.DataFrame) -> list[dict[str, Any]]:
-    """Metrics against the number of training labels: mean over draws with a t-interval."""
+    """Metrics against the number of training labels: mean over draws with a t-interval, which one draw has not."""
     final = last_steps(predictions)
     out = []
     for (model, labels), frame in final.group_by(["model", "labels"], maintain_order=True):
@@ -131,8 +131,10 @@ def scarcity(predictions: pl.DataFrame) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"model": str(model), "labels": int(str(labels)), "draws": len(parts)}
         for name, metric in (("auc", auc), ("log_loss", log_loss)):
             values = np.array([metric(part["y"], part["p"]) for part in parts])
-            half = student(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-            row[name] = {"mean": float(values.mean()), "low": float(values.mean() - half), "high": float(values.mean() + half)}
+            row[name] = {"mean": (mean := float(values.mean()))}
+            if len(values) > 1:
+                half = float(student(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+                row[name] |= {"low": mean - half, "high": mean + half}
         out.append(row)
     return sorted(out, key=lambda row: (row["labels"], row["model"]))
 

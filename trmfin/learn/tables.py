@@ -133,7 +133,7 @@ def fairness_parts(fairness: dict[str, Any]) -> list[str]:
     ]
     parts, gaps = [], []
     for attribute in fairness["attributes"]:
-        models = attribute["models"]
+        models = dict(sorted(attribute["models"].items(), key=lambda model: model[0] != "trm"))
         lines = zip(*(model["groups"] for model in models.values()), strict=True)
         rows = [row for each in lines for row in _group_rows(list(models), each)]
         parts.append(_table([attribute["name"], *head], rows))
@@ -202,7 +202,7 @@ def plain_table(rows: list[dict[str, Any]], formats: dict[str, str]) -> str:
 
 
 def _interval(value: float, entry: dict[str, Any], sign: str = "") -> str:
-    return f"{value:{sign}.4f} [{entry['low']:{sign}.4f}, {entry['high']:{sign}.4f}]"
+    return f"{value:{sign}.4f}" + (f" [{entry['low']:{sign}.4f}, {entry['high']:{sign}.4f}]" if "low" in entry else "")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
