@@ -1,11 +1,16 @@
-"""Rows per second, peak memory and the share of time outside the network, for runs of any size; LightGBM in the same table.
+"""Rows per second, growth with size, peak memory and time outside the network, for runs of any size; LightGBM in the same table.
 
     python tests/benchmarks/score_million.py --rows 10000 100000 1000000 [--bundle BUNDLE] [--threads 1] [--keep FOLDER]
 
-The clients are those of the credit file (TRMFIN_DATA, by default ../shared/data), repeated under new ids with jittered amounts,
-as prepared data. Each run is a process of its own, so that its peak memory is its own; making the data is not timed. Without
---bundle the network is untrained, of --preset: its speed does not depend on the weights, but it never halts early. LightGBM gets
-challenger_features, whose making is timed, from data that are in memory whole.
+The clients are those of the credit file (TRMFIN_DATA, by default ../shared/data; where it is not there, those of the sample
+data), repeated under new ids with amounts moved by up to 5 %, as prepared data on disk. Making them is not timed. Each model scores
+them in a process of its own, so that its peak memory is its own, with as many threads for the network, LightGBM and polars.
+
+TRM     `score_run`, whole: hashes of the input checked, blocks read, sequences, network, calibration, tables written and hashed.
+        Without --bundle the network is untrained, of --preset: its speed does not depend on the weights, but it never halts early.
+growth  time per row over that of the first size: 1.00 is linear. Wanted: about 1, outside network at most 25 %, a flat peak.
+LightGBM  the challenger's first setting, trained on half of the clients (not timed). read: the same prepared data, checked, all
+        in memory; features: `challenger_features` of them; predict: LightGBM alone. rows/s: once of predict, once of all three.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,37 +33,50 @@ import polars as pl
 
 CHECKOUT = Path(__file__).parents[2]
 sys.path.insert(0, str(CHECKOUT))
-FILE = "credit_default_taiwan/default_of_credit_card_clients.csv"
+CREDIT = "credit_default_taiwan/default_of_credit_card_clients.csv"
+HEADS = {
+    "rows": 10, "seconds": 8, "rows/s": 7, "growth": 6, "outside network": 15, "steps saved": 11, "peak MiB": 8, "of the run": 10,
+    "| LightGBM read s": 17, "features s": 10, "predict s": 9, "predict rows/s": 14, "all rows/s": 10,
+}  # fmt: skip
 
 
-def credit(data: Path) -> Any:
-    """The credit file as prepared data."""
+def raw_clients() -> Path:
+    """The credit file where it is there, else the raw sample data."""
+    file = Path(os.environ.get("TRMFIN_DATA") or CHECKOUT.parent / "shared" / "data") / CREDIT
+    return file if file.exists() else CHECKOUT / "sample_data" / "payments" / "raw"
+
+
+def prepared(raw: Path) -> Any:
     from trmfin.data.prepared import apply, read_raws
     from trmfin.shipped import load_pipeline
 
     use = load_pipeline("payment_history")
-    return apply(use, read_raws(use, data / FILE), datetime.now(UTC))
+    return apply(use, read_raws(use, raw), datetime.now(UTC))
 
 
 def repeated(base: Any, rows: int) -> Any:
-    """`rows` clients: the base's again and again, amounts moved by up to 5 %; events by month, as the pipeline gives them."""
-    random, size = np.random.default_rng(0), len(base.samples)
-    copies = -(-rows // size)
-    events = pl.concat([_copy(base.events, copy, size, random) for copy in range(copies)])
-    samples = pl.concat([_copy(base.samples, copy, size, random) for copy in range(copies)]).head(rows)
+    """`rows` samples: the base's again and again, under new ids and with amounts moved by up to 5 %, in the base's order."""
+    random = np.random.default_rng(0)
+    copies = range(-(-rows // len(base.samples)))
+    samples = pl.concat([_copy(base.samples, copy) for copy in copies]).head(rows)
+    events = pl.concat([_moved(_copy(base.events, copy), random) for copy in copies])
     kept = events.join(samples.select("client_id"), on="client_id", how="semi", maintain_order="left")
-    return replace(base, events=kept.sort("event_time", maintain_order=True), samples=samples, manifest={})
+    return replace(base, events=kept, samples=samples, manifest={})
 
 
-def _copy(table: pl.DataFrame, copy: int, size: int, random: np.random.Generator) -> pl.DataFrame:
-    amounts = [name for name in ("billed", "paid") if name in table.columns]
+def _copy(table: pl.DataFrame, copy: int) -> pl.DataFrame:
     ids = [name for name in ("event_id", "sample_id", "client_id") if name in table.columns]
-    jitter = [(pl.col(name) * pl.Series(random.uniform(0.95, 1.05, len(table)))).round().cast(pl.Int64).alias(name) for name in amounts]
-    return table.with_columns(*(pl.format("{}-{}", pl.lit(copy), name).alias(name) for name in ids), *jitter)
+    return table.with_columns(pl.format("{}-{}", pl.lit(copy), name).alias(name) for name in ids)
 
 
-def bundle_of(base: Any, preset: str, folder: Path) -> None:
-    """An untrained bundle for these data."""
+def _moved(events: pl.DataFrame, random: np.random.Generator) -> pl.DataFrame:
+    factors = {name: pl.Series(random.uniform(0.95, 1.05, len(events))) for name in ("billed", "paid")}
+    moved = events.with_columns((pl.col(name) * factor).round().cast(pl.Int64) for name, factor in factors.items())
+    return moved.with_columns(used=pl.col("billed") / pl.col("limit"))
+
+
+def untrained(base: Any, preset: str, folder: Path) -> None:
+    """A bundle for these data, its weights as they were drawn."""
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.calibrate import Calibration
     from trmfin.learn.policy import Policy
@@ -71,16 +89,14 @@ def bundle_of(base: Any, preset: str, folder: Path) -> None:
     task, config = load_pipeline("payment_history").task, PRESETS[preset]
     sequences = build(base, task)
     fitted = Fitted.fit(sequences, np.arange(len(sequences)), config.bins)
-    reference = base.samples.select("sample_id").head(1).with_columns(group=pl.lit("all"))
-    plain = Calibration(kind="identity", parameters=((),))
     Bundle(
         network=Ensemble(task, fitted, config).eval(),
         task=task,
         fitted=fitted,
-        calibration=plain,
+        calibration=Calibration(kind="identity", parameters=((),)),
         policy=Policy(),
         card={},
-        reference=reference,
+        reference=base.samples.select("sample_id").head(1).with_columns(group=pl.lit("all")),
         sha256="",
     ).save(folder)
 
@@ -97,28 +113,46 @@ def timed(function: Callable[..., Any], total: list[float]) -> Callable[..., Any
     return run
 
 
-def measure(bundle: Path, prepared: Path, out: Path, threads: int) -> dict[str, float]:
+def trm(bundle: Path, data: Path, out: Path, threads: int) -> dict[str, float]:
     """Score in this process: wall seconds, those of them inside the network, peak memory."""
     from trmfin.learn.bundle import Bundle
     from trmfin.model.ensemble import Cores, Ensemble
     from trmfin.scoring.runs import score_run
 
     inside = [0.0]
-    for owner, name in ((Ensemble, "encode"), (Ensemble, "setting"), (Ensemble, "read"), (Cores, "__call__")):
+    for owner, name in ((Ensemble, "encode"), (Ensemble, "setting"), (Ensemble, "read"), (Cores, "start"), (Cores, "__call__")):
         setattr(owner, name, timed(getattr(owner, name), inside))
     model = Bundle.load(bundle)
     before = peak_mib()
     began = time.perf_counter()
-    summary = score_run(model, prepared, out, threads=threads)
+    summary = score_run(model, data, out, threads=threads)
     seconds = time.perf_counter() - began
     return {
-        "rows": summary.rows,
+        "rows": summary.rows_now,
         "seconds": seconds,
         "inside": inside[0],
         "mib": peak_mib(),
         "before": before,
-        "saved": summary.effort.saved,
+        "saved": summary.effort.sample_steps_saved,
     }
+
+
+def lightgbm(base: Path, data: Path, threads: int) -> dict[str, float]:
+    """Train on half of `base`, then score `data` in this process: seconds to read them, to make features and to predict."""
+    from trmfin.data.prepared import Prepared
+    from trmfin.learn.baselines import challenger
+    from trmfin.shipped import load_pipeline
+
+    features = load_pipeline("payment_history").challenger_features
+    known = Prepared.read(base)
+    y = known.samples["target_default"].cast(pl.Float64).to_numpy()
+    rows = np.flatnonzero(~np.isnan(y))
+    trained = challenger("lightgbm")(features(known), y, rows[1::2], rows[2::2], rows[:1], tries=1, n_jobs=threads)
+    read, making, predicting = [0.0], [0.0], [0.0]
+    given = timed(Prepared.read, read)(data)
+    table = timed(features, making)(given)
+    answers = timed(trained.predict, predicting)(table)
+    return {"rows": len(answers), "read": read[0], "features": making[0], "predict": predicting[0]}
 
 
 def peak_mib() -> float:
@@ -127,18 +161,46 @@ def peak_mib() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def lightgbm_speed(base: Any, data: Any, threads: int) -> float:
-    """Rows per second of LightGBM with the challengers' features and their first setting."""
-    from trmfin.learn.baselines import challenger
-    from trmfin.shipped import load_pipeline
+def apart(job: str, folders: list[Path], threads: int) -> dict[str, float]:
+    """`trm` or `lightgbm` in a fresh process with so many threads."""
+    command = [sys.executable, __file__, "--threads", str(threads), "--job", job, *(str(folder.resolve()) for folder in folders)]
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), str(threads))
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=CHECKOUT, env=os.environ | limits)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
-    features = load_pipeline("payment_history").challenger_features
-    y = base.samples["target_default"].cast(pl.Float64).to_numpy()
-    rows = np.arange(len(y))
-    trained = challenger("lightgbm")(features(base), y, rows[1::2], rows[2::2], rows[:1], tries=1, n_jobs=threads)
-    began = time.perf_counter()
-    trained.predict(features(data))
-    return len(data.samples) / (time.perf_counter() - began)
+
+def compare(sizes: list[int], bundle: Path | None, preset: str, threads: int, folder: Path) -> Iterator[str]:
+    """The table, line by line."""
+    raw = raw_clients()
+    base = prepared(raw)
+    base.write(folder / "base")
+    if bundle is None:
+        bundle = folder / "bundle"
+        untrained(base, preset, bundle)
+    yield f"{len(base.samples):,} samples of {raw.name}, repeated; {threads} threads; bundle {bundle.name}"
+    yield " ".join(f"{head:>{width}}" for head, width in HEADS.items())
+    first = None
+    for rows in sizes:
+        data = folder / f"prepared-{rows}"
+        repeated(base, rows).write(data)
+        ours = apart("trm", [bundle, data, folder / f"run-{rows}-{time.time_ns()}"], threads)
+        theirs = apart("lightgbm", [folder / "base", data], threads)
+        assert ours["rows"] == theirs["rows"] == rows
+        first = first or ours["seconds"] / rows
+        yield line(rows, ours, theirs, first)
+
+
+def line(rows: int, ours: dict[str, float], theirs: dict[str, float], first: float) -> str:
+    """One row of the table. first: seconds per row of the first size."""
+    seconds, mib = ours["seconds"], ours["mib"]
+    read, features, predict = (theirs[part] for part in ("read", "features", "predict"))
+    cells = [
+        f"{rows:,}", f"{seconds:.1f}", f"{rows / seconds:,.0f}", f"{seconds / rows / first:.2f}", f"{1 - ours['inside'] / seconds:.1%}",
+        f"{ours['saved']:.1%}", f"{mib:,.0f}", f"{mib - ours['before']:,.0f}",
+        f"{read:.2f}", f"{features:.2f}", f"{predict:.2f}", f"{rows / predict:,.0f}", f"{rows / (read + features + predict):,.0f}",
+    ]  # fmt: skip
+    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, HEADS.values(), strict=True))
 
 
 def main() -> None:
@@ -148,37 +210,15 @@ def main() -> None:
     options.add_argument("--preset", default="tiny")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--keep", type=Path, help="make the data here and leave them")
-    options.add_argument("--one", type=Path, nargs=3, help=argparse.SUPPRESS)  # bundle, prepared, out: what a process of its own does
+    options.add_argument("--job", nargs="+", help=argparse.SUPPRESS)  # what a process of its own does: trm or lightgbm, and folders
     asked = options.parse_args()
-    if asked.one:
-        print(json.dumps(measure(*asked.one, asked.threads)))
+    if asked.job:
+        job = {"trm": trm, "lightgbm": lightgbm}[asked.job[0]]
+        print(json.dumps(job(*map(Path, asked.job[1:]), threads=asked.threads)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        compare(asked, asked.keep or Path(temporary))
-
-
-def compare(asked: argparse.Namespace, folder: Path) -> None:
-    base = credit(Path(os.environ.get("TRMFIN_DATA") or CHECKOUT.parent / "shared" / "data"))
-    bundle = asked.bundle or folder / "bundle"
-    if asked.bundle is None:
-        bundle_of(base, asked.preset, bundle)
-    heads = {"rows": 10, "seconds": 9, "rows/s": 8, "outside network": 16, "steps spared": 13, "peak MiB": 9, "of the run": 11}
-    print(" ".join(f"{head:>{width}}" for head, width in {**heads, "LightGBM rows/s": 16}.items()), flush=True)
-    for rows in asked.rows:
-        data = repeated(base, rows)
-        data.write(folder / f"prepared-{rows}")
-        other = lightgbm_speed(base, data, asked.threads)
-        del data
-        one = [str(bundle.resolve()), str(folder / f"prepared-{rows}"), str(folder / f"run-{rows}-{time.time_ns()}")]
-        command = [sys.executable, __file__, "--threads", str(asked.threads), "--one", *one]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=CHECKOUT)
-        found = json.loads(done.stdout)
-        outside = 1 - found["inside"] / found["seconds"]
-        print(
-            f"{rows:>10,} {found['seconds']:>9.1f} {rows / found['seconds']:>8,.0f} {outside:>16.1%} {found['saved']:>13.1%} "
-            f"{found['mib']:>9,.0f} {found['mib'] - found['before']:>11,.0f} {other:>16,.0f}",
-            flush=True,
-        )
+        for text in compare(asked.rows, asked.bundle, asked.preset, asked.threads, asked.keep or Path(temporary)):
+            print(text, flush=True)
 
 
 if __name__ == "__main__":
