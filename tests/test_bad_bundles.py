@@ -104,10 +104,10 @@ def test_a_manifest_cannot_point_outside_its_folder(copy: Path) -> None:
 
 
 def test_a_folder_that_is_no_bundle_says_what_was_expected(tmp_path: Path) -> None:
-    assert "no such folder; expected one written by `python -m trmfin.train" in check_refused(tmp_path / "nowhere", "nowhere")
+    assert "no such folder; expected a folder written by `python -m trmfin.train" in check_refused(tmp_path / "nowhere", "nowhere")
     assert "manifest.json" in check_refused(tmp_path, "")
     (tmp_path / "file").write_text("x")
-    check_refused(tmp_path / "file", "file")
+    check_refused(tmp_path / "file", "file: is a file; expected a folder")
 
 
 def test_a_file_that_may_not_be_read_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,11 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "random bytes": ("x.csv", random.Random(0).randbytes(500), "x.csv: "),
     "UTF-16": ("x.csv", (HEADER + "\n" + A1).encode("utf-16"), "is encoded in UTF-16, expected UTF-8"),
     "mixed encodings": ("x.csv", text(HEADER, "é,2024-01,0,1") + b"\xe9,2024-01,0,1\n", "line 3 holds byte 0xE9"),
+    "BOM before latin-1": (
+        "x.csv",
+        b"\xef\xbb\xbf" + text(HEADER, A1) + b"\xe9,2024-01,0,1\n",
+        "line 3 holds byte 0xE9, which is not UTF-8",
+    ),
     "neither UTF-8 nor latin-1": ("x.csv", text(HEADER) + b"\x81,2024-01,0,1\n", "line 2 holds byte 0x81"),
     "quote never closed": ("x.csv", text(HEADER, A1, '"A,2024-02,1,0', B1), "a quote opened in line 3 is never closed"),
     "workbook called csv": ("x.csv", workbook(), "is a zip archive or an Excel workbook"),
@@ -120,6 +125,7 @@ REJECTED: dict[str, tuple[str, str]] = {
     "a fraction for an integer": ("C,2024-01,0.5,1", "status|dtype: found '0.5', expected an integer"),
     "absent value": ("C,2024-01,,1", "status|nullability"),
     "absent key": (",2024-01,0,1", "client|nullability"),
+    "empty strings in quotes": ('"","","",""', "client|nullability"),
     "only separators": (",,,", "client|nullability"),
     "NaN for money": ("C,2024-01,0,NaN", "paid|dtype: found 'NaN', expected a number with at most 2 decimals"),
     "infinity for money": ("C,2024-01,0,-inf", "paid|dtype: found '-inf', expected a number with at most 2 decimals"),
@@ -128,14 +134,24 @@ REJECTED: dict[str, tuple[str, str]] = {
         "C,2024-01,0," + "9" * 50,
         "paid|dtype: found '" + "9" * 40 + "…', expected a number with at most 2 decimals",
     ),
+    "thousands separator": ('C,2024-01,0,"1,234.50"', "paid|dtype: found '1,234.50', expected a number with at most 2 decimals"),
+    "thousands blank": ("C,2024-01,0,1 234", "paid|dtype: found '1 234', expected a number with at most 2 decimals"),
     "negative payment": ("C,2024-01,0,-1", "paid|min: found '-1', expected at least 0"),
     "status above range": ("C,2024-01,10,1", "status|max: found '10', expected at most 9"),
     "status below range": ("C,2024-01,-3,1", "status|min: found '-3', expected at least -2"),
     "integer beyond 64 bits": ("C,2024-01," + "9" * 30 + ",1", "status|dtype: found '" + "9" * 30 + "', expected an integer"),
+    "digits of another script": ("C,2024-01,\u0663,1", "status|dtype: found '\u0663', expected an integer"),
     "month 13": ("C,2024-13,0,1", "month|dtype: found '2024-13', expected a date like 2024-01-31"),
     "date of another country": ("C,31.01.2024,0,1", "month|dtype: found '31.01.2024', expected a date like 2024-01-31"),
+    "American date": ("C,01/31/2024,0,1", "month|dtype: found '01/31/2024', expected a date like 2024-01-31"),
+    "day number of a spreadsheet": ("C,45292,0,1", "month|dtype: found '45292', expected a date like 2024-01-31"),
+    "year beyond the calendar": ("C,99999-01,0,1", "month|dtype: found '99999-01', expected a date like 2024-01-31"),
     "month in the future": ("C,2999-01,0,1", "month|future: found '2999-01', expected at most "),
     "formula in the id": ("=HYPERLINK(0),2024-01,0,1", "client|formula: found '=HYPERLINK(0)', expected text or a number"),
+    "quoted formula in the id": (
+        '"=HYPERLINK(""http://a.example"",""x"")",2024-01,0,1',
+        'client|formula: found \'=HYPERLINK("http://a.example","x")\', expected text',
+    ),
     "command in the id": ("@cmd,2024-01,0,1", "client|formula: found '@cmd', expected text or a number"),
     "10,000 characters": ("C" * 10_000 + ",2024-01,0,1", "client|max_length: found '" + "C" * 40 + "…'"),
     "too few fields": ("C,2024-01,0", "ragged: found 3 fields, expected 4"),
@@ -155,10 +171,64 @@ def test_a_bad_row_is_kept_with_its_line_and_reason(case: str, tmp_path: Path) -
     check_counts(tmp_path / "out")
 
 
+TYPED: dict[str, tuple[dict[str, Any], str]] = {
+    "unsigned beyond 64 bits": ({"status": pl.Series([0, 2**64 - 1], dtype=pl.UInt64)}, "status|dtype: found '18446744073709551615'"),
+    "infinity": ({"paid": [1.0, float("inf")]}, "paid|dtype: found 'inf', expected a number with at most 2 decimals"),
+    "NaN": ({"paid": [1.0, float("nan")]}, "paid|dtype: found 'NaN', expected a number with at most 2 decimals"),
+    "an amount that floats cannot hold": ({"paid": [1.0, 0.1 + 0.2]}, "paid|dtype: found '0.30000000000000004'"),
+    "absent in one row": ({"status": [0, None]}, "status|nullability"),
+    "beyond the calendar": ({"month": pl.Series([0, 2**30], dtype=pl.Int32).cast(pl.Date)}, "month|dtype: found 'beyond the calendar"),
+    "bytes for text": ({"client": pl.Series([None, b"\xff"], dtype=pl.Binary)}, "client|dtype: found a Binary, expected text"),
+    "a list for a number": ({"status": pl.Series([None, [1]], dtype=pl.List(pl.Int64))}, "status|dtype: found a List(Int64)"),
+}
+
+
+@pytest.mark.parametrize("case", TYPED)
+def test_a_bad_value_in_a_typed_file_is_kept_with_its_row_and_reason(case: str, tmp_path: Path) -> None:
+    columns, reason = TYPED[case]
+    (tmp_path / "x.parquet").write_bytes(parquet(**columns))
+    assert run(tmp_path / "x.parquet", tmp_path / "out").exit_code == 1  # half of the rows, or all of them
+    rejects = read_parquet(tmp_path / "out" / "rejects.parquet")
+    assert rejects["line"][-1] == 2 and any(rule.startswith(reason) for rule in rejects["rules"][-1])
+
+
+ALIKE: dict[str, bytes] = {
+    "Windows line ends": tiny.CSV.replace(b"\n", b"\r\n"),
+    "line ends of old": tiny.CSV.replace(b"\n", b"\r"),
+    "BOM": b"\xef\xbb\xbf" + tiny.CSV,
+    "semicolons": tiny.CSV.replace(b",", b";"),
+    "all in quotes": text(*('"' + line.replace(",", '","') + '"' for line in (HEADER, A1, A2, B1))),
+    "blank lines and blanks": text("", HEADER, "", " A ,2024-01, 0 ,10.50", A2, B1, "", ""),
+    "no newline at the end": tiny.CSV.rstrip(),
+    "whole numbers with a dot": text(HEADER, "A,2024-01,0.0,10.5", A2, "B,2024-01,-2.00,7.000"),
+    "a trailing comma everywhere": text(*(line + "," for line in (HEADER, A1, A2, B1))),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_a_file_written_another_way_gives_the_same_events_and_samples(case: str, tmp_path: Path) -> None:
+    for name, data in (("plain", tiny.CSV), ("other", ALIKE[case])):
+        (tmp_path / f"{name}.csv").write_bytes(data)
+        assert run(tmp_path / f"{name}.csv", tmp_path / name).exit_code == 0
+    plain, other = Prepared.read(tmp_path / "plain"), Prepared.read(tmp_path / "other")
+    assert other.events.equals(plain.events) and other.samples.equals(plain.samples) and other.rejects.is_empty()
+
+
+def test_a_newline_in_quotes_is_part_of_its_cell_and_moves_no_later_line_number(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(text(HEADER, A1, '"C', 'D",2024-01,0,1', "E,2024-01,77,1"))
+    assert run(tmp_path / "x.csv", tmp_path / "out", "--max-reject-share", "0.9").exit_code == 0
+    prepared = Prepared.read(tmp_path / "out")
+    assert prepared.samples["client"].to_list() == ["A", "C\nD"] and prepared.rejects["line"].to_list() == [5]
+
+
 PATHS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing file": (lambda folder: folder / "none.csv", "no such file"),
     "folder for a file": (lambda folder: _folder(folder / "x.csv"), "holds no file ending in .csv"),
     "empty folder": (lambda folder: _folder(folder / "raw"), "holds no file ending in .csv"),
+    "a loop of links": (lambda folder: _loop(folder / "x.csv"), "cannot be read (Too many levels of symbolic links)"),
+    "a loop of links in a folder": (lambda folder: _loop(_folder(folder / "raw") / "x.csv").parent, "raw/x.csv: cannot be read (Too many"),
+    "a folder in a folder": (lambda folder: _folder(_folder(folder / "raw") / "x.csv").parent, "raw/x.csv: is a folder, expected a file"),
+    "a name that is too long": (lambda folder: folder / ("x" * 300 + ".csv"), "cannot be read (File name too long)"),
     "a pipe": (lambda folder: _pipe(folder / "x.csv"), "is not a file"),
     "two files of one table": (
         lambda folder: _folder(folder / "raw", "a.csv", "b.csv"),
@@ -171,6 +241,11 @@ def _folder(path: Path, *names: str) -> Path:
     path.mkdir()
     for name in names:
         (path / name).write_bytes(tiny.CSV)
+    return path
+
+
+def _loop(path: Path) -> Path:
+    path.symlink_to(path)
     return path
 
 
@@ -190,6 +265,8 @@ def test_an_output_that_cannot_be_written_ends_in_one_clear_line(tmp_path: Path,
     (tmp_path / "x.csv").write_bytes(tiny.CSV)
     below_a_file = run(tmp_path / "x.csv", tmp_path / "x.csv" / "out")
     assert (below_a_file.exit_code, "cannot be made" in below_a_file.stderr) == (1, True)
+    round_and_round = run(tmp_path / "x.csv", _loop(tmp_path / "loop"))
+    assert (round_and_round.exit_code, "cannot be made" in round_and_round.stderr) == (1, True)
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")

@@ -143,7 +143,8 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        raise BundleError(f"bundle {folder}: no such folder; expected one written by `python -m trmfin.train … --out BUNDLE`")
+        found = "is a file" if folder.exists() else "no such folder"
+        raise BundleError(f"bundle {folder}: {found}; expected a folder written by `python -m trmfin.train … --out BUNDLE`")
     manifest = _json(folder, MANIFEST)
     found = manifest.get("format")
     if not isinstance(found, int) or found > FORMAT:
