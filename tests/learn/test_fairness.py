@@ -8,7 +8,7 @@ import pytest
 
 from trmfin.data.files import json_bytes
 from trmfin.learn.fairness import fairness, flagged, grouped
-from trmfin.learn.tables import fairness_parts
+from trmfin.learn.tables import fairness_parts, sections
 
 
 def predictions(p: np.ndarray, y: np.ndarray, model: str = "trm", seed: int = 0, group: np.ndarray | None = None) -> pl.DataFrame:
@@ -134,4 +134,5 @@ def test_a_column_that_the_samples_lack_is_said_and_nothing_protected_gives_no_t
     assert found["attributes"] == [] and found["notes"] == [
         f"{name}: not known of any sample, so there is no table." for name in ("age", "blank")
     ]
-    assert fairness(predictions(P, Y), SAMPLES, ()) is None
+    assert sections({"fairness": found}) == ["\n".join(f"- {note}" for note in found["notes"])]
+    assert fairness(predictions(P, Y), SAMPLES, ()) is None and sections({"fairness": None}) == []

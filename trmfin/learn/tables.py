@@ -68,8 +68,9 @@ def sections(report: dict[str, Any]) -> list[str]:
         tables["differences"] = "TRM less each challenger", [difference_table(report["differences"])]
     if report.get("costs"):
         tables["costs"] = "Expected cost of decisions", [cost_table(report["costs"], report["models"])]
-    if report.get("fairness"):
-        tables["fairness"] = "Fairness by protected attribute", fairness_parts(report["fairness"])
+    fairness = report.get("fairness") or {"attributes": [], "notes": []}
+    if fairness["attributes"]:
+        tables["fairness"] = "Fairness by protected attribute", fairness_parts(fairness)
     if len(report.get("steps", [])) > 1:
         tables["steps"] = "At each supervision step", [plain_table(report["steps"], {"step": "d", "auc": ".4f", "log_loss": ".4f"})]
         tables["halting"] = "Early halting", [halting_table(report["halting"])]
@@ -77,7 +78,7 @@ def sections(report: dict[str, Any]) -> list[str]:
         tables["gaps_closed"] = "Share of the gap to the oracle that is closed", [gap_table(report["gaps_closed"], report["windows"])]
     if report.get("scarcity"):
         tables["scarcity"] = "Few labels", [scarcity_table(report["scarcity"])]
-    parts = _bullets(report.get("notes", []))
+    parts = _bullets([*report.get("notes", []), *([] if fairness["attributes"] else fairness["notes"])])
     for key, (title, found) in tables.items():
         parts += [f"## {title}", _words(key, report), *found]
     return parts
