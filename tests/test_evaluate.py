@@ -145,12 +145,13 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
 def test_a_killed_evaluation_keeps_what_it_has_finished(world: Path, tmp_path: Path, killed: dict[str, int]) -> None:
     options = ["--out", tmp_path, "--config", world / "recipe.toml", "--baselines", "logistic"]
-    killed["at"] = 2
+    killed["at"] = 3
     result = run(world / "prepared", *options)
     assert result.exit_code == 130 and result.stderr.startswith("error: interrupted")
     killed.clear()
     part = tmp_path / "parts" / "trm-seed0-fold0.parquet"
-    assert sorted(path.name for path in (tmp_path / "parts").glob("*.parquet")) == ["logistic-seed0-fold0.parquet", part.name]
+    kept = [f"logistic-seed0-fold{fold}.parquet" for fold in (0, 1)]
+    assert sorted(path.name for path in (tmp_path / "parts").glob("*.parquet")) == [*kept, part.name]
     check_refused(run(world / "prepared", *options), "already holds an evaluation")
     before = part.stat().st_mtime_ns
     assert run(world / "prepared", *options, "--resume").exit_code == 0 and part.stat().st_mtime_ns == before
@@ -216,7 +217,7 @@ def test_wrong_options_are_one_line(world: Path, tmp_path: Path) -> None:
     check_refused(run(prepared, *out, "--test-start", "2024-01-01"), "test_days")
     check_refused(run(prepared, *out, "--test-start", "soon", "--test-days", 5), "expected a day such as")
     check_refused(run(prepared, *out, "--test-start", "2030-01-01", "--test-days", 5), "walk forward from 2030-01-01")
-    check_refused(run(prepared, *out, "--bundle", tmp_path / "none"), "no such folder; expected one written by")
+    check_refused(run(prepared, *out, "--bundle", tmp_path / "none"), "no such folder; expected a folder written by")
     check_refused(run(prepared, *out, "--config", tmp_path / "none.toml"), "none.toml: cannot be read as TOML")
     check_refused(run(prepared, *out, "--labels", "61"), "61 asked for, fold 0 has 60 labelled training rows")
     assert not list(tmp_path.rglob("*.parquet"))
@@ -257,10 +258,13 @@ def test_data_that_cannot_be_judged_are_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "r" / "report.json").exists()
 
 
-def test_a_missing_challenger_package_is_one_line(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_challenger_package_is_one_line_before_anything_is_trained(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "lightgbm", None)
     options = ["--config", world / "recipe.toml", "--baselines", "lightgbm"]
     check_refused(run(world / "prepared", "--out", tmp_path, *options), 'install it with: pip install "trmfin[bench]"')
+    assert not list((tmp_path / "parts").glob("*.parquet"))
 
 
 def test_the_simulated_worlds_truth_is_about_the_primary_target_of_payment_histories() -> None:

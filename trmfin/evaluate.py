@@ -173,11 +173,12 @@ def _of_contest(
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Run all entries; the report and the predictions with all labels."""
     from trmfin.learn import report as numbers
+    from trmfin.learn.baselines import CHALLENGERS
     from trmfin.learn.contest import Entry, drawn, window_names
     from trmfin.learn.policy import Policy
 
     folds = range(len(contest.splits))
-    names = ["trm", *baselines]
+    names = sorted(["trm", *baselines], key=lambda name: name not in CHALLENGERS)  # a missing package shows before hours of training
     full = [Entry(model=name, seed=seed, fold=fold) for seed in range(seeds) for fold in folds for name in names]
     few = [
         Entry(model=name, seed=0, fold=draw % len(folds), labels=size, draw=draw)
