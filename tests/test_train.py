@@ -12,6 +12,7 @@ from tests.learn import tiny
 from trmfin.command import application
 from trmfin.data.files import sha256_of
 from trmfin.learn.bundle import PARTS, Bundle
+from trmfin.learn.fit import Progress
 from trmfin.progress import TrainingProgress
 from trmfin.scoring.folder import locked
 from trmfin.train import main
@@ -38,7 +39,9 @@ validations = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    with tiny.few_draws():
+    """Few draws, and no progress lines among what a test reads, however slow the machine."""
+    with tiny.few_draws(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trmfin.progress.EVERY_SECONDS", float("inf"))
         yield
 
 
@@ -70,13 +73,13 @@ def files(bundle: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[int, int]]]:
-    """Where to interrupt training: {"at": (member, step)}."""
-    where: dict[str, tuple[int, int]] = {}
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """Which member's training to interrupt, in the step after its second of four validations: {"member": number}."""
+    where: dict[str, int] = {}
     tell = TrainingProgress.tell
 
-    def interrupting(self: TrainingProgress, member: int, progress: object) -> None:
-        if where.get("at") == (member, progress.step):
+    def interrupting(self: TrainingProgress, member: int, progress: Progress) -> None:
+        if where.get("member") == member and progress.step == progress.total // 4 * 2 + 1:
             raise KeyboardInterrupt
         tell(self, member, progress)
 
@@ -84,8 +87,8 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[int, 
     yield where
 
 
-def interrupted(world: Path, out: Path, killed_at: dict[str, tuple[int, int]], *options: object) -> Result:
-    killed_at["at"] = (1, 10)
+def interrupted(world: Path, out: Path, killed_at: dict[str, int], *options: object) -> Result:
+    killed_at["member"] = 1
     result = run(world, "--out", out, *options)
     killed_at.clear()
     assert result.exit_code == 130 and result.stderr.startswith("error: interrupted") and result.stderr.count("\n") == 1
@@ -123,7 +126,7 @@ def test_a_bundle_is_replaced_only_by_force(world: Path, tmp_path: Path) -> None
     assert sha256_of(out / "manifest.json") != before and Bundle.load(out).card["training"]["seed"] == 3
 
 
-def test_a_killed_training_is_resumed_to_the_byte(world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]) -> None:
+def test_a_killed_training_is_resumed_to_the_byte(world: Path, tmp_path: Path, killed_at: dict[str, int]) -> None:
     out = tmp_path / "bundle"
     interrupted(world, out, killed_at)
     assert not (out / "manifest.json").exists()
@@ -133,16 +136,14 @@ def test_a_killed_training_is_resumed_to_the_byte(world: Path, tmp_path: Path, k
     assert not (out / "training").exists() and not (out / ".lock").exists()
 
 
-def test_a_killed_training_is_thrown_away_by_force(world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]) -> None:
+def test_a_killed_training_is_thrown_away_by_force(world: Path, tmp_path: Path, killed_at: dict[str, int]) -> None:
     interrupted(world, tmp_path, killed_at)
     check_refused(run(world, "--out", tmp_path, "--resume", "--force"), "--resume and --force")
     assert run(world, "--out", tmp_path, "--force", "--seed", 9).exit_code == 0
     assert Bundle.load(tmp_path).card["training"]["seed"] == 9
 
 
-def test_a_killed_replacement_leaves_the_old_bundle_and_can_be_resumed(
-    world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]
-) -> None:
+def test_a_killed_replacement_leaves_the_old_bundle_and_can_be_resumed(world: Path, tmp_path: Path, killed_at: dict[str, int]) -> None:
     out = tmp_path / "bundle"
     assert run(world, "--out", out, "--seed", 5).exit_code == 0
     interrupted(world, out, killed_at, "--force")
@@ -152,7 +153,7 @@ def test_a_killed_replacement_leaves_the_old_bundle_and_can_be_resumed(
 
 
 def test_an_interrupted_training_is_never_resumed_with_other_data_or_settings(
-    world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]
+    world: Path, tmp_path: Path, killed_at: dict[str, int]
 ) -> None:
     out, data = tmp_path / "bundle", tiny.notes()
     interrupted(world, out, killed_at)
@@ -161,7 +162,7 @@ def test_an_interrupted_training_is_never_resumed_with_other_data_or_settings(
     check_refused(run(world, "--out", out, "--resume", "--seed", 1), "made from other data or settings than this run's")
 
 
-def test_a_damaged_checkpoint_is_one_line(world: Path, tmp_path: Path, killed_at: dict[str, tuple[int, int]]) -> None:
+def test_a_damaged_checkpoint_is_one_line(world: Path, tmp_path: Path, killed_at: dict[str, int]) -> None:
     interrupted(world, tmp_path, killed_at)
     path = tmp_path / "training" / "member-1.safetensors"
     content = bytearray(path.read_bytes())
