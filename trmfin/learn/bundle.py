@@ -146,9 +146,9 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
         found = "is a file" if folder.exists() else "no such folder"
         raise BundleError(f"bundle {folder}: {found}; expected a folder written by `python -m trmfin.train … --out BUNDLE`")
     manifest = _json(folder, MANIFEST)
-    found = manifest.get("format")
-    if not isinstance(found, int) or found > FORMAT:
-        raise BundleError(f"bundle {folder.name}: format {found!r}, this version reads up to {FORMAT}; update trmfin")
+    version = manifest.get("format")
+    if not isinstance(version, int) or version > FORMAT:
+        raise BundleError(f"bundle {folder.name}: format {version!r}, this version reads up to {FORMAT}; update trmfin")
     if not is_sealed(manifest) or (folder / MANIFEST).read_bytes() != json_bytes(manifest):
         raise BundleError(f"bundle {folder.name}: {MANIFEST} was changed: its content does not match its seal; copy the bundle again")
     files = manifest.get("files")

@@ -22,6 +22,7 @@ from trmfin.learn.threads import one_thread
 from trmfin.model.config import ModelConfig
 from trmfin.model.ensemble import Ensemble
 from trmfin.model.network import Network
+from trmfin.model.refine import answers
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 from trmfin.sequences.splits import Split
@@ -132,12 +133,8 @@ def primary_logits(network: Network | Ensemble, sequences: Sequences, rows: Rows
     out = np.zeros((len(rows), network.config.supervision_steps))
     with torch.inference_mode():
         for first in range(0, len(rows), size):
-            batch = sequences.batch(rows[first : first + size])
-            x, setting = network.encode(batch), network.setting(batch)
-            state = network.core.start(x)
-            for step in range(out.shape[1]):
-                state = network.core(x, state, setting)  # type: ignore[arg-type]
-                logits = network.read(state, setting).logits[network.task.primary]  # type: ignore[arg-type]
+            for step, answer in enumerate(answers(network, sequences.batch(rows[first : first + size]))):
+                logits = answer.logits[network.task.primary]
                 if logits.shape[1:] == (1,):
                     out[first : first + size, step] = logits[:, 0].double().numpy()
     return out

@@ -18,6 +18,7 @@ from trmfin.learn.settings import TrainSettings
 from trmfin.learn.slots import EXPLORE, HIDE, Slots, draw
 from trmfin.model.core import State
 from trmfin.model.network import Answer, Network
+from trmfin.model.refine import answers
 from trmfin.sequences.sequences import Batch, Sequences
 from trmfin.sequences.task import Task
 
@@ -153,12 +154,9 @@ def validate(run: Run, sequences: Sequences, rows: NDArray[np.int64], train_loss
     with torch.inference_mode():
         for first in range(0, len(rows), VALIDATION_BATCH):
             batch = sequences.batch(rows[first : first + VALIDATION_BATCH])
-            x, setting = network.encode(batch), network.setting(batch)
-            state = network.core.start(x)
-            for _ in range(network.config.supervision_steps):
-                state = network.core(x, state, setting)
+            *_, answer = answers(network, batch)
             target = network.task.target(network.task.primary)
-            losses = loss_per_sample(target, network.read(state, setting).logits[target.name], torch.from_numpy(batch.targets[target.name]))
+            losses = loss_per_sample(target, answer.logits[target.name], torch.from_numpy(batch.targets[target.name]))
             total, count = total + float(losses.double().sum()), count + len(losses)
     judged = total / count
     run.history.append({"step": run.step, "train_loss": train_loss, "validation_loss": judged})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from trmfin.model.config import ModelConfig
 from trmfin.model.core import State
 from trmfin.model.ensemble import Ensemble
 from trmfin.model.network import Answer
+from trmfin.model.refine import answers
 from trmfin.scoring.scores import Effort, Scores, output_targets, token_targets
 from trmfin.scoring.table import Places, Table, has_log_odds, token_answers
 from trmfin.sequences.sequences import Batch, Sequences
@@ -162,11 +164,8 @@ def _margin_alone(job: _Job, batch: Batch, steps: int) -> NDArray[np.float64]:
     network, margins = job.bundle.network, np.empty(len(batch.rows))
     for place in range(len(batch.rows)):
         one = _taken(batch, np.arange(len(batch.rows)) == place)
-        x, setting = network.encode(one), network.setting(one)
-        state, raw = network.core.start(x), np.empty((1, steps))
-        for step in range(steps):
-            state = network.core(x, state, setting)
-            answer = network.read(state, setting)
+        raw = np.empty((1, steps))
+        for step, answer in enumerate(islice(answers(network, one), steps)):
             raw[:, step] = _log_odds(network, answer)
         margins[place] = _margin(job, _calibrated(job, raw), answer.halt.numpy())[0]
     return margins
