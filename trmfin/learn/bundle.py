@@ -143,8 +143,8 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
 
 def _checked_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        found = "is a file" if folder.exists() else "no such folder"
-        raise BundleError(f"bundle {folder}: {found}; expected a folder written by `python -m trmfin.train … --out BUNDLE`")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise BundleError(f"bundle {folder}: {what}; expected a folder written by `python -m trmfin.train … --out BUNDLE`")
     manifest = _json(folder, MANIFEST)
     version = manifest.get("format")
     if not isinstance(version, int) or version > FORMAT:
