@@ -9,8 +9,6 @@ from typing import Any, Literal
 from trmfin.errors import ConfigError
 
 KINDS: dict[str, tuple[Any, str]] = {"int": (int, "a whole number"), "float": (int | float, "a number"), "bool": (bool, "true or false")}
-FEW_SAMPLES = 4000  # below so many samples they are seen more often
-MOST_REPEATS = 6.0
 BATCHES = 16  # in one pass, at least, as long as a batch does not fall below SMALLEST_BATCH
 SMALLEST_BATCH = 64
 WARMUP_SHARE = 0.2
@@ -68,9 +66,8 @@ class TrainSettings:
         return min(self.warmup_steps, int(steps * WARMUP_SHARE))
 
     def for_samples(self, count: int) -> TrainSettings:
-        """The same training for few samples: more passes over them, in smaller batches, so that enough steps are taken."""
-        passes = self.epochs * max(min(FEW_SAMPLES / count, MOST_REPEATS), 1.0)
-        return replace(self, epochs=passes, batch_size=min(self.batch_size, max(count // BATCHES, SMALLEST_BATCH)))
+        """The same training for few samples: smaller batches, so that enough steps are taken."""
+        return replace(self, batch_size=min(self.batch_size, max(count // BATCHES, SMALLEST_BATCH)))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
