@@ -118,6 +118,11 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
             for name in ("auc", "ap", "log_loss", "ece")
         )
         typer.echo(f"held out    {held['samples']:,} samples, by members that had not seen them: {said}")
+        halt = card["early_halting"]
+        typer.echo(
+            f"halting     a policy with halt_epsilon {halt['halt_epsilon']:g} would save {halt['steps_saved']:.0%} of the steps"
+            f" for at most {halt['tolerance']:g} AUC"
+        )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from trmfin.data.prepared import Prepared
 from trmfin.errors import DataError, RunError
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, probability
+from trmfin.learn.halting import cheapest_epsilon, steps_used
 from trmfin.learn.holdout import holdouts
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.metrics import auc, log_loss
@@ -100,6 +101,9 @@ def test_a_bundle_says_where_it_comes_from_and_how_good_it_is(tmp_path: Path) ->
     assert held["samples"] == len(y)
     judged = cross_fitted(learnt().calibration.kind, learnt().ensemble.logits, y)[:, -1]
     assert held["auc"]["value"] == auc(y, judged) and held["auc"]["low"] <= held["auc"]["value"]
+    told, log_odds = card["early_halting"], learnt().log_odds(learnt().ensemble.logits)
+    assert told["halt_epsilon"] == cheapest_epsilon(log_odds, y) and told["tolerance"] == 0.001
+    assert told["steps_saved"] == 1 - steps_used(log_odds, told["halt_epsilon"]).mean() / 2
     assert card["protected"]["columns"] == [] and "held" in card["selection"] and "Valid" in card["limits"]
 
 
@@ -195,7 +199,7 @@ def test_heads_without_a_yes_or_no_are_bundled_uncalibrated(target: Target, answ
     found = learn(sequences, np.arange(64), RECIPE)
     assert found.calibration == Calibration(kind="identity", parameters=((), ()))
     bound = bundle(found, sequences)
-    assert bound.card["held_out"] == {} and held_out_metrics(found, sequences) == {}
+    assert bound.card["held_out"] == bound.card["early_halting"] == {} and held_out_metrics(found, sequences) == {}
     bound.save(tmp_path)
     assert Bundle.load(tmp_path).calibration == found.calibration
 

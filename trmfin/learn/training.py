@@ -18,6 +18,7 @@ from trmfin.learn import checkpoint
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, probability
 from trmfin.learn.fit import Progress
+from trmfin.learn.halting import TOLERANCE, cheapest_epsilon, steps_used
 from trmfin.learn.holdout import holdouts, known
 from trmfin.learn.intervals import summary
 from trmfin.learn.members import TrainedEnsemble, fit_members
@@ -175,6 +176,7 @@ def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: 
         "members": [{"best_step": m.best_step, "steps": m.steps, "slot_depths": m.depths} for m in learnt.ensemble.members],
         "selection": "each member keeps the averaged weights with the lowest loss on training rows held out from it",
         "held_out": held_out_metrics(learnt, sequences),
+        "early_halting": early_halting(learnt, sequences),
         "calibration": learnt.calibration.to_json(),
         "protected": {"columns": list(task.protected), "use": "kept beside the samples for fairness tables, never a feature"},
         "limits": LIMITS,
@@ -183,13 +185,30 @@ def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: 
 
 def held_out_metrics(learnt: Learnt, sequences: Sequences) -> dict[str, Any]:
     """Metrics of members on the rows they held out, each calibrated without its own fold; empty for heads without log-odds."""
-    target = sequences.task.target(sequences.task.primary)
-    if target.head != "binary":
+    if (y := _held_out_target(learnt, sequences)) is None:
         return {}
     rows = learnt.ensemble.held_out
-    y = sequences.targets.values[target.name][rows].astype(np.float64)
     p = probability(cross_fitted(learnt.calibration.kind, learnt.ensemble.logits, y)[:, -1])
     return {"samples": len(rows)} | summary(y, p, sequences.group[rows])
+
+
+def early_halting(learnt: Learnt, sequences: Sequences) -> dict[str, float]:
+    """The largest `halt_epsilon` that costs at most `tolerance` of AUC on held-out rows, and the share of steps it saves there.
+
+    The bundle's policy does not use it: who wants the speed writes it into a policy. Empty for heads without log-odds.
+    """
+    if (y := _held_out_target(learnt, sequences)) is None:
+        return {}
+    log_odds = learnt.log_odds(learnt.ensemble.logits)
+    epsilon = cheapest_epsilon(log_odds, y)
+    taken = steps_used(log_odds, epsilon).mean() / log_odds.shape[1]
+    return {"halt_epsilon": epsilon, "tolerance": TOLERANCE, "steps_saved": float(1 - taken)}
+
+
+def _held_out_target(learnt: Learnt, sequences: Sequences) -> NDArray[np.float64] | None:
+    """(n,) 0 or 1 of the rows that members held out; None where the primary target is no yes or no."""
+    target = sequences.task.target(sequences.task.primary)
+    return sequences.targets.values[target.name][learnt.ensemble.held_out].astype(np.float64) if target.head == "binary" else None
 
 
 def reference(sequences: Sequences, rows: NDArray[np.int64]) -> pl.DataFrame:
