@@ -7,7 +7,8 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,9 @@ def _one_by_one(jobs: list[Job], workers: int, tell: Callable[[int, Progress], N
 
 def _side_by_side(jobs: list[Job], workers: int, tell: Callable[[int, Progress], None]) -> Iterator[Trained]:
     """Run jobs in up to `workers` processes of one thread each; results in the order of the jobs."""
-    context = multiprocessing.get_context("spawn")  # a forked torch can hang in its thread pool
+    context = _context()
     waiting = list(jobs)
-    running: dict[Any, tuple[Job, SpawnProcess]] = {}  # our end of the pipe → who is at the other
+    running: dict[Any, tuple[Job, BaseProcess]] = {}  # our end of the pipe → who is at the other
     done: dict[int, Trained] = {}
     try:
         while waiting or running:
@@ -179,6 +180,18 @@ def _side_by_side(jobs: list[Job], workers: int, tell: Callable[[int, Progress],
         for _, process in running.values():
             process.terminate()
     yield from (done[job.index] for job in jobs)
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """Processes that begin without our threads: a forked torch can hang in its thread pool.
+
+    Where there is a fork server, it imports torch once for all members of all trainings; elsewhere each process does.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _received(pipe: Any, job: Job) -> tuple[str, Any]:
