@@ -7,8 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,7 @@ def _side_by_side(jobs: list[Job], workers: int, tell: Callable[[int, Progress],
     """Run jobs in up to `workers` processes of one thread each; results in the order of the jobs."""
     context = _context()
     waiting = list(jobs)
-    running: dict[Any, tuple[Job, BaseProcess]] = {}  # our end of the pipe → who is at the other
+    running: dict[Any, tuple[Job, ForkServerProcess | SpawnProcess]] = {}  # our end of the pipe → who is at the other
     done: dict[int, Trained] = {}
     try:
         while waiting or running:
