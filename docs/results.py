@@ -33,6 +33,8 @@ class Section:
     title: str
     question: str
     commands: tuple[str, ...]
+    pictures: tuple[tuple[str, str], ...] = ()  # file in docs/pictures, what it shows
+    elsewhere: tuple[str, ...] = ()  # parts of the report that another section shows already
 
 
 SECTIONS = {  # report → section
@@ -47,30 +49,38 @@ SECTIONS = {  # report → section
             "python -m trmfin.prepare payment_history default_of_credit_card_clients.csv --out build/credit",
             "python -m trmfin.evaluate payment_history build/credit --out build/credit-report --baselines logistic,lightgbm,gru,tiny",
         ),
+        pictures=(
+            ("credit-calibration.png", "Predicted probability against the share that defaulted, five models, all close to the diagonal"),
+            ("credit-steps.png", "Log-odds of sixty clients' scores after each of three supervision steps"),
+        ),
     ),
     "labels": Section(
         title="Credit with few labels",
         question=(
             "How good is a model where only some hundred outcomes are known? The same clients and folds; each draw of labels is\n"
-            "given to every model."
+            "given to every model. The command also trains on all labels, which the section above shows."
         ),
-        commands=("python -m trmfin.evaluate payment_history build/credit --out build/labels-report --labels 300,1000,3000 --draws 20",),
+        commands=(
+            "python -m trmfin.evaluate payment_history build/credit --out build/labels-report --labels 300,1000,3000 --draws 20"
+            " --baselines logistic,lightgbm",
+        ),
+        elsewhere=("models", "differences", "costs", "fairness", "steps", "halting", "notes"),
     ),
     "world": Section(
         title="Simulated world of monthly payments, before and after its regime change",
         question=(
             "How close does a model come to the truth, and what does it lose when the economy turns? In this world the probability\n"
             "of default is known exactly. From January 2024 on jobs are lost more often, recovery is slower and utilisation weighs\n"
-            "more. Each window tests two months' statements by models trained on what was known before it. A statement is scored on\n"
+            "more. Each window tests two months' statements by models trained on the eight months before it. A statement is scored on\n"
             "the first day of the next month, after which windows are named: the first two hold statements up to December 2023,\n"
             "before the change, the last three hold those from January 2024 on. The third window's models have seen nothing of the\n"
             "new economy, the fifth's three months of it."
         ),
         commands=(
-            "python -m trmfin.data.simulate payments --clients 4000 --months 24 --seed 7 --out build/world",
+            "python -m trmfin.data.simulate payments --clients 3000 --months 24 --seed 7 --out build/world",
             "python -m trmfin.prepare payment_history build/world/raw --out build/world/prepared",
             "python -m trmfin.evaluate payment_history build/world/prepared --out build/world-report"
-            " --test-start 2023-09-16 --test-days 61 --windows 5",
+            " --config docs/results/four.toml --test-start 2023-09-16 --test-days 61 --train-days 245 --windows 5",
         ),
     ),
 }
@@ -95,8 +105,10 @@ def section(name: str, folder: Path = FOLDER) -> str:
         raise SystemExit(
             f"{path}: was made by {report['command']!r}; expected the options of {shown.commands[-1]!r}; run that, or correct it"
         )
-    found = (f"#{part}" if part.startswith("## ") else part for part in sections(report))
-    return "\n\n".join([*parts, f"Protocol: {report['protocol']['words']}.", *found]) + "\n"
+    kept = {key: value for key, value in report.items() if key not in shown.elsewhere}
+    found = (f"#{part}" if part.startswith("## ") else part for part in sections(kept))
+    pictures = [f"![{words}](pictures/{file})" for file, words in shown.pictures]
+    return "\n\n".join([*parts, f"Protocol: {report['protocol']['words']}.", *pictures, *found]) + "\n"
 
 
 def main() -> None:

@@ -32,8 +32,18 @@ def test_a_section_shows_its_report_under_its_commands(tmp_path: Path) -> None:
     halting = [{"epsilon": 0.0, "auc": 0.7, "log_loss": 0.4, "steps_saved": 0.0, "cheapest": True}]
     (tmp_path / "labels.json").write_text(json.dumps({**REPORT, "command": command, "steps": steps, "halting": halting}))
     text = section("labels", tmp_path)
-    assert "Protocol: 2 folds." in text and "- Nobody was left out." in text and "elsewhere" not in text
-    assert "\n### Early halting\n\nA sample may stop" in text and "Not measured" not in text
+    assert "Protocol: 2 folds." in text and "Nobody was left out" not in text and "elsewhere" not in text
+    assert "Early halting" not in text and "Not measured" not in text  # the section on all labels shows it
+
+
+def test_a_section_shows_its_pictures_and_all_parts_that_no_other_section_shows(tmp_path: Path) -> None:
+    steps = [{"step": step, "auc": 0.7, "log_loss": 0.4} for step in (1, 2)]
+    halting = [{"epsilon": 0.0, "auc": 0.7, "log_loss": 0.4, "steps_saved": 0.0, "cheapest": True}]
+    report = {**REPORT, "command": SECTIONS["credit"].commands[-1], "steps": steps, "halting": halting}
+    (tmp_path / "credit.json").write_text(json.dumps(report))
+    text = section("credit", tmp_path)
+    assert "\n### Early halting\n\nA sample may stop" in text and "- Nobody was left out." in text
+    assert all(f"](pictures/{file})" in text for file, _ in SECTIONS["credit"].pictures)
 
 
 def test_a_report_of_another_command_is_refused(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def _paths(mine: pl.DataFrame) -> Any:
         title=f"{len(chosen)} samples' scores over steps",
         xticks=range(1, count + 1),
     )
-    axes.legend(frameon=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)  # beside the lines, not over them
     return figure
 
 
