@@ -114,6 +114,7 @@ def main() -> int:
         faults += failing_blocks(page, text) if page.name == "README.md" else ()
         render(text, page.stem, site / page.relative_to(ROOT).with_suffix(".html"))
     for picture in (path for suffix in ("svg", "png") for path in (ROOT / "docs").rglob(f"*.{suffix}")):
+        (site / picture.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, site / picture.relative_to(ROOT))
     text, silent = reference()
     render(text, "Reference", site / "docs" / "reference.html")

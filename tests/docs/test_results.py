@@ -72,3 +72,17 @@ def test_no_window_of_the_simulated_world_straddles_its_change(tmp_path: Path) -
         assert np.unique(month[split.test]).size == 2 and np.unique(month[split.train]).size >= 6
         seen.append({bool(after) for after in month[split.test] >= change})
     assert seen == [{False}, {False}, {True}, {True}, {True}]
+
+
+def test_the_readme_shows_the_credit_reports_numbers() -> None:
+    docs = Path(__file__).resolve().parents[2]
+    models = json.loads((docs / "docs" / "results" / "credit.json").read_text(encoding="utf-8"))["models"]
+    readme = (docs / "README.md").read_text(encoding="utf-8")
+    for metrics in models.values():
+        auc, seconds = metrics["auc"], metrics["seconds"]["mean"]
+        cells = [
+            f"{auc['mean']:.4f} [{auc['low']:.4f}, {auc['high']:.4f}]",
+            *(f"{metrics[name]['mean']:.4f}" for name in ("ap", "log_loss", "ks")),
+        ]
+        row = " | ".join([*cells, f"{metrics['pooled']['ece']['value']:.4f}", f"{seconds:.0f}"]).replace("0.", ".")
+        assert f"| {row} |" in readme
