@@ -1,6 +1,7 @@
 """Scoring runs: resumed ones end with the bytes of undisturbed ones, and a folder holds one run only."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from tests.scoring.models import PANEL, bundle_for, panel, saved
 from trmfin.data.files import read_json
 from trmfin.data.prepared import Prepared
-from trmfin.errors import ConfigError, RunError
+from trmfin.errors import ConfigError, DataError, RunError
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.policy import Policy
 from trmfin.scoring.folder import verify_run
@@ -219,6 +220,19 @@ def test_a_folder_that_the_disk_refuses_is_one_clear_error_and_the_run_can_go_on
     assert "\n" not in str(caught.value)
     score_run(*ready, tmp_path / "run", **settings)
     assert contents(tmp_path / "run") == undisturbed
+
+
+def test_data_prepared_again_while_they_are_scored_make_no_run(ready: tuple[Bundle, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "prepared"
+    shutil.copytree(ready[1], folder)
+
+    def prepare_again(progress: Any) -> None:
+        if progress.rows == progress.total:
+            panel(CLIENTS + 1).write(folder)
+
+    with pytest.raises(DataError, match="was prepared again while it was scored, so rows of both may be mixed"):
+        score_run(ready[0], folder, tmp_path / "run", shard_rows=SHARD, threads=1, tell=prepare_again)
+    assert not (tmp_path / "run" / "manifest.json").exists()
 
 
 def test_the_order_of_events_changes_no_byte(ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path) -> None:

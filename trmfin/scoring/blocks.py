@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from trmfin.data.files import sha256_of
 from trmfin.data.prepared import Prepared, verified
 from trmfin.errors import DataError
 from trmfin.scoring.places import Indexed, Key
@@ -28,6 +29,13 @@ class Source:
     rows: int  # samples
     files: Mapping[str, str]  # what scoring reads of it → sha256
     rejects: int  # raw rows that were refused when it was prepared
+
+    def check_unchanged(self) -> None:
+        """Raises DataError where what was read is no longer what it was when the folder was opened: blocks may be of both."""
+        if any(sha256_of(self.folder / name) != found for name, found in self.files.items()):
+            raise DataError(
+                f"{self.folder}: was prepared again while it was scored, so rows of both may be mixed; score again into another --out"
+            )
 
     def blocks(self, size: int, skip: Collection[int] = ()) -> Iterator[tuple[int, Prepared]]:
         """Blocks of `size` samples in the order of the file, numbered from 0, without the numbers in `skip`.

@@ -111,6 +111,7 @@ def score_run(
         done = _begin(out, job)
         kept = sum(shard.rows for shard in done)
         shards = done + _score_shards(bundle, source, out, job, {shard.number for shard in done}, kept, tell)
+        source.check_unchanged()
         return _finish(out, job, sorted(shards, key=lambda shard: shard.number), bundle.policy, started, kept)
 
 
@@ -169,17 +170,20 @@ def _refuse_used(out: Path, resume: bool) -> None:
 def _prepare(pipeline: Pipeline, raw: Path, out: Path, max_reject_share: float, task: Task) -> Source:
     """Raw data through the pipeline, as `python -m trmfin.prepare` does it, into the run folder; not again where they are there.
 
-    Raises RunError where the folder holds a run of other raw data.
+    Raises RunError where the folder holds a run of other raw data or of another pipeline.
     """
     folder, raws = out / PREPARED, read_raws(pipeline, raw)
     if (folder / "manifest.json").exists():
         there = verified(folder)
-        asked = {"pipeline": pipeline.name, **{table: found.sha256 for table, found in raws.items()}}
-        lines = differences({"pipeline": there.get("pipeline"), **{item["table"]: item["sha256"] for item in there["inputs"]}}, asked)
+        asked = {"pipeline": pipeline.name, "pipeline_sha256": pipeline.sha256, **{table: raw.sha256 for table, raw in raws.items()}}
+        named = {name: there.get(name) for name in ("pipeline", "pipeline_sha256")}
+        lines = differences(named | {item["table"]: item["sha256"] for item in there["inputs"]}, asked)
         if not lines:
             return open_source(folder, task)
         if _begun(out):
-            raise RunError(f"{out}: holds a run of other raw data: {'; '.join(lines)}; ask for the same again or choose another --out")
+            raise RunError(
+                f"{out}: holds a run of another pipeline or other raw data: {'; '.join(lines)}; ask for the same again or choose another --out"
+            )
     now = datetime.now(UTC)
     intake = take_in(pipeline, raws, now)
     if intake.too_many(max_reject_share):
