@@ -76,7 +76,7 @@ def test_raw_data_are_prepared_into_the_run(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "prepared" / "manifest.json").exists()
     assert score(*command, "--resume").exit_code == 0
     statements(clients=9).write_csv(tmp_path / "raw.csv")
-    check_refused(score(*command, "--resume"), "holds a run of another pipeline or other raw data: long is ")
+    check_refused(score(*command, "--resume"), "holds a run of another pipeline or raw data: long is ")
     assert verify_run(tmp_path / "run")["counts"]["rows"] == 32  # and is as it was
     (tmp_path / "run" / "prepared" / "events.parquet").write_bytes(b"")
     with pytest.raises(RunError, match=r"prepared/events\.parquet was changed"):

@@ -182,7 +182,7 @@ def _prepare(pipeline: Pipeline, raw: Path, out: Path, max_reject_share: float, 
             return open_source(folder, task)
         if _begun(out):
             raise RunError(
-                f"{out}: holds a run of another pipeline or other raw data: {'; '.join(lines)}; ask for the same again or choose another --out"
+                f"{out}: holds a run of another pipeline or raw data: {'; '.join(lines)}; ask for the same again or choose another --out"
             )
     now = datetime.now(UTC)
     intake = take_in(pipeline, raws, now)
