@@ -140,7 +140,7 @@ def test_a_changed_byte_of_the_data_is_found_before_scoring(tmp_path: Path) -> N
         open_source(tmp_path, PANEL)
 
 
-@pytest.mark.parametrize("change", ["gone", "cut"])
+@pytest.mark.parametrize("change", ["gone", "cut", "renamed"])
 def test_data_that_change_while_they_are_read_are_one_clear_error(tmp_path: Path, change: str) -> None:
     panel(12).write(tmp_path)
     blocks = open_source(tmp_path, PANEL).blocks(4)
@@ -148,6 +148,8 @@ def test_data_that_change_while_they_are_read_are_one_clear_error(tmp_path: Path
     path = tmp_path / "events.parquet"
     if change == "gone":
         path.unlink()
+    elif change == "renamed":
+        pl.read_parquet(path).rename({"known_at": "seen_at"}).write_parquet(path)
     else:
         path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"was changed while it was read \(.+\); leave it alone while it is scored") as caught:

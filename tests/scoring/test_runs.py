@@ -222,17 +222,23 @@ def test_a_folder_that_the_disk_refuses_is_one_clear_error_and_the_run_can_go_on
     assert contents(tmp_path / "run") == undisturbed
 
 
-def test_data_prepared_again_while_they_are_scored_make_no_run(ready: tuple[Bundle, Path], tmp_path: Path) -> None:
+def test_data_prepared_again_while_they_are_scored_are_never_mixed(
+    ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
     folder = tmp_path / "prepared"
     shutil.copytree(ready[1], folder)
 
     def prepare_again(progress: Any) -> None:
-        if progress.rows == progress.total:
-            panel(CLIENTS + 1).write(folder)
+        if progress.rows == 2 * SHARD:
+            reordered.write(folder)
 
-    with pytest.raises(DataError, match="was prepared again while it was scored, so rows of both may be mixed"):
+    found = Prepared.read(folder)
+    reordered = replace(found, events=found.events.reverse())
+    with pytest.raises(DataError, match="was prepared again while it was read, so rows of both would be mixed"):
         score_run(ready[0], folder, tmp_path / "run", shard_rows=SHARD, threads=1, tell=prepare_again)
-    assert not (tmp_path / "run" / "manifest.json").exists()
+    found.write(folder)
+    score_run(ready[0], folder, tmp_path / "run", shard_rows=SHARD, threads=1, resume=True)
+    assert contents(tmp_path / "run") == undisturbed
 
 
 def test_the_order_of_events_changes_no_byte(ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import polars as pl
 
-from trmfin.data.files import sha256_of
 from trmfin.data.prepared import Prepared, verified
 from trmfin.errors import DataError
 from trmfin.scoring.places import Indexed, Key
@@ -18,6 +17,7 @@ from trmfin.sequences.task import Task
 EVENTS, SAMPLES, LINKS = "events.parquet", "samples.parquet", "links.parquet"
 READ = (EVENTS, SAMPLES, LINKS)
 ENDS = ("from_event", "to_event")
+Stamp = tuple[int, int, int]  # inode, size, time of the last change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,7 @@ class Source:
     rows: int  # samples
     files: Mapping[str, str]  # what scoring reads of it → sha256
     rejects: int  # raw rows that were refused when it was prepared
-
-    def check_unchanged(self) -> None:
-        """Raises DataError where what was read is no longer what it was when the folder was opened: blocks may be of both."""
-        if any(sha256_of(self.folder / name) != found for name, found in self.files.items()):
-            raise DataError(
-                f"{self.folder}: was prepared again while it was scored, so rows of both may be mixed; score again into another --out"
-            )
+    stamps: Mapping[str, Stamp]  # of these files, taken before their bytes were checked
 
     def blocks(self, size: int, skip: Collection[int] = ()) -> Iterator[tuple[int, Prepared]]:
         """Blocks of `size` samples in the order of the file, numbered from 0, without the numbers in `skip`.
@@ -55,23 +49,40 @@ class Source:
             links = Indexed.by(self.folder / LINKS, [(end,) for end in ENDS]) if linked else None
             for number in range(-(-self.rows // size)):
                 if number not in skip:
-                    yield number, _block(samples.slice(number * size, size).collect(), keys, events, links)
+                    block = _block(samples.slice(number * size, size).collect(), keys, events, links)
+                    self._check_unchanged()
+                    yield number, block
+
+    def _check_unchanged(self) -> None:
+        """Blocks of one call are of the same data: those that were checked when the folder was opened."""
+        if _stamps(self.folder) != self.stamps:
+            raise DataError(
+                f"{self.folder}: was prepared again while it was read, so rows of both would be mixed; score again into another --out"
+            )
 
 
 def open_source(folder: Path, task: Task) -> Source:
     """Check a prepared folder, byte by byte. Raises DataError on an altered, newer or missing file, or without samples."""
+    with _reading(folder):
+        stamps = _stamps(folder)
     manifest = verified(folder)
     if not (rows := manifest["counts"]["samples"]):
         raise DataError(f"{folder / SAMPLES}: has no samples, expected at least one row to score; prepare again")
     files = {name: manifest["files"][name] for name in READ if name in manifest["files"]}
-    return Source(folder=folder, task=task, rows=rows, files=files, rejects=manifest["counts"]["rejects"])
+    return Source(folder=folder, task=task, rows=rows, files=files, rejects=manifest["counts"]["rejects"], stamps=stamps)
+
+
+def _stamps(folder: Path) -> dict[str, Stamp]:
+    """Which files there are, and what changes where one is written again."""
+    found = {name: (folder / name).stat() for name in READ if (folder / name).exists()}
+    return {name: (about.st_ino, about.st_size, about.st_mtime_ns) for name, about in found.items()}
 
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, pl.exceptions.ComputeError) as error:
+    except (OSError, pl.exceptions.PolarsError) as error:
         said = str(error).splitlines()[0]
         raise DataError(f"{folder}: was changed while it was read ({said}); leave it alone while it is scored, prepare it again") from error
 
