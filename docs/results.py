@@ -15,10 +15,11 @@ from trmfin.learn.tables import sections
 
 FOLDER = Path(__file__).resolve().parent / "results"
 INTRODUCTION = """\
-Every number here was computed from predictions on test samples, which the models that are judged were not trained on. Intervals are
+Every metric here was computed from predictions on test samples, which the models that are judged were not trained on. Intervals are
 95 %. Models stand in the same folds and are named as `--baselines` names them:
 
-- `trm`: this project's recursive network, trained by the default recipe; `tiny` is a network of the preset of that name
+- `trm`: this project's recursive network, trained by the default recipe but for what a command's `--config` says; `tiny` is
+  a network of the preset of that name
 - `gru`: a recurrent network with as many parameters and optimiser steps, trained by the same code
 - `lightgbm`, `logistic`: gradient boosting and logistic regression on hand-made features of the same statements
 """
@@ -71,10 +72,13 @@ SECTIONS = {  # report → section
         question=(
             "How close does a model come to the truth, and what does it lose when the economy turns? In this world the probability\n"
             "of default is known exactly. From January 2024 on jobs are lost more often, recovery is slower and utilisation weighs\n"
-            "more. Each window tests two months' statements by models trained on the eight months before it. A statement is scored on\n"
+            "more. Each window tests two months' statements; what may be trained on is the eight months before it, of which the label\n"
+            "delay takes one. TRM and the GRU hold out the last two of the others to choose their best step and their calibration, and\n"
+            "do not train on them; logistic and LightGBM are fitted again on all. A statement is scored on\n"
             "the first day of the next month, after which windows are named: the first two hold statements up to December 2023,\n"
             "before the change, the last three hold those from January 2024 on. The third window's models have seen nothing of the\n"
-            "new economy, the fifth's three months of it."
+            "new economy; in the fifth window three months of it are known, which logistic and LightGBM learn from, and TRM and the\n"
+            "GRU are only calibrated on."
         ),
         commands=(
             "python -m trmfin.data.simulate payments --clients 3000 --months 24 --seed 7 --out build/world",

@@ -104,7 +104,9 @@ def test_a_bundle_is_trained_and_its_place_size_and_quality_are_told(world: Path
     assert lines[0].startswith(f"bundle      {world / 'told'}  sha256 ") and len(lines) == 4
     assert lines[1] == f"parameters  {bundle.network.parameters_count:,} in 2 members, 2 steps"
     assert lines[2].startswith("held out    16 samples") and f"auc {bundle.card['held_out']['auc']['value']:.4f} [" in lines[2]
-    assert lines[3].startswith("halting     a policy with halt_epsilon ") and lines[3].endswith(" of the steps for at most 0.001 AUC")
+    assert lines[3].startswith("halting     judged by these members, a policy with halt_epsilon ") and lines[3].endswith(
+        " of the steps for at most 0.001 AUC"
+    )
     assert (bundle.card["pipeline"], bundle.card["pipeline_sha256"]) == ("tiny", sha256_of(Path(tiny.__file__)))
     assert bundle.card["prepared"].keys() == {"events.parquet", "samples.parquet", "rejects.parquet"}
 

@@ -80,7 +80,8 @@ def main(
         else:
             contest = _contest(use, data, protocol, _recipe(config), workers or os.cpu_count() or 1)
             report, predictions = _of_contest(contest, data, protocol, _names(baselines), seeds, _sizes(labels), draws, out)
-        report["command"] = "python -m trmfin.evaluate " + shlex.join(sys.argv[1:])
+        words = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]  # `trmfin evaluate …` is the same command
+        report["command"] = "python -m trmfin.evaluate " + shlex.join(words)
         write_parquet(predictions, out / "predictions.parquet")
         write_json(report, out / "report.json")
         _publish(report, predictions, out)

@@ -120,8 +120,8 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
         typer.echo(f"held out    {held['samples']:,} samples, by members that had not seen them: {said}")
         halt = card["early_halting"]
         typer.echo(
-            f"halting     a policy with halt_epsilon {halt['halt_epsilon']:g} would save {halt['steps_saved']:.0%} of the steps"
-            f" for at most {halt['tolerance']:g} AUC"
+            f"halting     judged by these members, a policy with halt_epsilon {halt['halt_epsilon']:g} would save"
+            f" {halt['steps_saved']:.0%} of the steps for at most {halt['tolerance']:g} AUC"
         )
 
 

@@ -47,6 +47,22 @@ def test_a_number_belongs_to_the_bin_its_edges_say() -> None:
     assert bin_of(network, numbers)[0, :, 0].tolist() == [0, 0, 1, 1, len(edges) - 2]
 
 
+def test_it_ends_after_about_so_long() -> None:
+    w = world()
+    steps: list[int] = []
+    long = replace(SETTINGS, pretrain_epochs=1e6)
+    weights = pretrain(
+        w.sequences,
+        w.train,
+        fitted=w.fitted,
+        model=MODEL,
+        settings=long,
+        max_seconds=0.2,
+        tell=lambda progress: steps.append(progress.step),
+    )
+    assert 1 <= len(steps) < 1000 and all(np.isfinite(value).all() for value in weights.values())
+
+
 def test_guessing_gets_better() -> None:
     w = world()
     network = start(w.sequences, w.train, w.fitted, MODEL, SETTINGS).network

@@ -1,4 +1,7 @@
-"""Cells made absent on purpose, a source column at a time, so that no field gives away what another one is to guess."""
+"""Cells made absent on purpose, a source column at a time: what is hidden of a token is hidden from all fields of that column.
+
+A field that compares with the column of a neighbouring event still tells of it.
+"""
 
 from __future__ import annotations
 

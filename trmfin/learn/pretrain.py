@@ -6,6 +6,7 @@ cell objective for tables: Yoon et al. 2020 (VIME), here per token and refined b
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -41,14 +42,16 @@ def pretrain(
     fitted: Fitted,
     model: ModelConfig,
     settings: TrainSettings,
+    max_seconds: float | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Weights:
     """Weights to start a member from: inputs and core, averaged; no head. Targets of `rows` are not looked at.
 
-    sequences: aligned to `fitted`. Runs settings.pretrain_epochs passes over `rows`, in one thread.
+    sequences: aligned to `fitted`. Runs settings.pretrain_epochs passes over `rows`, in one thread,
+    for at most about max_seconds.
     """
     with one_thread():
-        return _pretrained(sequences, rows, fitted, model, settings, tell)
+        return _pretrained(sequences, rows, fitted, model, settings, math.inf if max_seconds is None else max_seconds, tell)
 
 
 def _pretrained(
@@ -57,6 +60,7 @@ def _pretrained(
     fitted: Fitted,
     model: ModelConfig,
     settings: TrainSettings,
+    max_seconds: float,
     tell: Callable[[Progress], None],
 ) -> Weights:
     began = time.monotonic()
@@ -80,7 +84,10 @@ def _pretrained(
         optimiser.step()
         rate.step()
         average.update(network)
-        tell(Progress(step=step + 1, total=total, seconds=time.monotonic() - began, loss=float(loss.detach())))
+        seconds = time.monotonic() - began
+        tell(Progress(step=step + 1, total=total, seconds=seconds, loss=float(loss.detach())))
+        if seconds > max_seconds:
+            break
     kept = average.module.state_dict().items()
     return {name: value.numpy() for name, value in kept if not name.startswith(READERS)}
 

@@ -66,12 +66,13 @@ def begin(
     recipe: Recipe,
     *,
     folder: Path | None = None,
+    max_seconds: float | None = None,
     tell: Tell = lambda member, progress: None,
 ) -> Start:
     """Fit bins and vocabularies on the rows `histories`, and pre-train on them where the recipe says so.
 
     sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too. folder: where the weights are
-    kept, and taken from where they are. tell: called as member PRETRAINING.
+    kept, and taken from where they are. max_seconds: of pre-training. tell: called as member PRETRAINING.
     """
     model, settings = recipe.model, recipe.training
     fitted = Fitted.fit(sequences, histories, model.bins)
@@ -83,7 +84,7 @@ def begin(
     if kept is not None and kept.exists():
         return Start(fitted=fitted, weights=checkpoint.load_weights(kept, identity))
     told = partial(tell, PRETRAINING)
-    weights = pretrain(aligned, histories, fitted=fitted, model=model, settings=settings, tell=told)
+    weights = pretrain(aligned, histories, fitted=fitted, model=model, settings=settings, max_seconds=max_seconds, tell=told)
     if kept is not None:
         checkpoint.save_weights(kept, weights, identity)
     return Start(fitted=fitted, weights=weights)
@@ -102,8 +103,8 @@ def learn(
 ) -> Learnt:
     """Train on the labelled ones of `rows`; weights and calibration see no other sample's target.
 
-    sequences: not yet aligned. start: what `begin` made of more histories than `rows`; None = of `rows`, and its time
-    counts. See `fit_members` for the rest. Raises DataError where no row has a known target, or too few of a class are
+    sequences: not yet aligned. start: what `begin` made of more histories than `rows`; None = of `rows`, in at
+    most half of max_seconds. See `fit_members` for the rest. Raises DataError where no row has a known target, or too few of a class are
     held out.
     """
     labelled = rows[known(sequences)[rows]]
@@ -112,7 +113,8 @@ def learn(
     splits = holdouts(sequences, labelled, recipe.model.members, recipe.training.seed)
     _check_both_classes(sequences, np.unique(np.concatenate([split.test for split in splits])))
     began = time.monotonic()
-    start = start or begin(sequences, rows, recipe, folder=folder, tell=tell)
+    half = None if max_seconds is None else max_seconds / 2
+    start = start or begin(sequences, rows, recipe, folder=folder, max_seconds=half, tell=tell)
     left = None if max_seconds is None else max(max_seconds - (time.monotonic() - began), LEAST_SECONDS)
     ensemble = fit_members(
         sequences.aligned(start.fitted),
@@ -172,7 +174,7 @@ def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: 
         "purpose": task.target(task.primary).meaning,
         "data": {"samples": len(rows), "first_as_of": f"{as_of.min()}Z", "last_as_of": f"{as_of.max()}Z"},
         "model": recipe.model.to_json() | {"parameters": learnt.ensemble.network.parameters_count},
-        "training": recipe.training.to_json(),
+        "training": recipe.training.for_samples(len(rows)).to_json(),  # as it was done
         "members": [{"best_step": m.best_step, "steps": m.steps, "slot_depths": m.depths} for m in learnt.ensemble.members],
         "selection": "each member keeps the averaged weights with the lowest loss on training rows held out from it",
         "held_out": held_out_metrics(learnt, sequences),
@@ -195,6 +197,7 @@ def held_out_metrics(learnt: Learnt, sequences: Sequences) -> dict[str, Any]:
 def early_halting(learnt: Learnt, sequences: Sequences) -> dict[str, float]:
     """The largest `halt_epsilon` that costs at most `tolerance` of AUC on held-out rows, and the share of steps it saves there.
 
+    As each row's own member says, on the rows by which it is chosen: a guide for the ensemble, not a test of it.
     The bundle's policy does not use it: who wants the speed writes it into a policy. Empty for heads without log-odds.
     """
     if (y := _held_out_target(learnt, sequences)) is None:
