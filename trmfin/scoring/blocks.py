@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from trmfin.data.files import reading
 from trmfin.data.prepared import Prepared, verified
 from trmfin.errors import DataError
 from trmfin.scoring.places import Indexed, Key
@@ -63,7 +64,7 @@ class Source:
 
 def open_source(folder: Path, task: Task) -> Source:
     """Check a prepared folder, byte by byte. Raises DataError on an altered, newer or missing file, or without samples."""
-    with _reading(folder):
+    with reading(folder, DataError):
         stamps = _stamps(folder)
     manifest = verified(folder)
     if not (rows := manifest["counts"]["samples"]):
