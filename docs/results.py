@@ -72,7 +72,7 @@ SECTIONS = {  # report → section
         title="Credit with 3,000 labels",
         question="The same with more labels, and fewer draws.",
         commands=(
-            "python -m trmfin.evaluate payment_history build/credit --out build/labels-3000-report --labels 3000 --draws 10"
+            "python -m trmfin.evaluate payment_history build/credit --out build/labels-3000-report --labels 3000 --draws 15"
             " --baselines logistic,lightgbm",
         ),
         elsewhere=SHOWN_FOR_ALL_LABELS,
