@@ -28,6 +28,7 @@ CHUNK = 1 << 20  # bytes hashed at a time
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 RAW_SUFFIXES = TEXT_SUFFIXES + PARQUET_SUFFIXES
+STAYS = "cannot be removed", "remove it yourself or choose another folder"  # failure and advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,15 @@ def reading(path: Path, error: type[TrmfinError]) -> Iterator[None]:
 
 
 @contextmanager
+def changing(path: Path, failure: str, advice: str) -> Iterator[None]:
+    """Makes an OSError while `path` is written, made or removed a RunError in one line: what failed, why, what to do."""
+    try:
+        yield
+    except OSError as problem:
+        raise RunError(f"{path}: {failure} ({_reason(problem)}); {advice}") from problem
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary file that takes `path`'s place only when it is whole: written beside it, flushed to disk, renamed.
 
@@ -76,36 +86,33 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        _sync_folder(path.parent)
-    except OSError as problem:
-        raise RunError(f"{path}: cannot be written ({_reason(problem)}); free some space or choose another folder") from problem
+        with changing(path, "cannot be written", "free some space or choose another folder"):
+            with part.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+            _sync_folder(path.parent)
     finally:
         _discard(part)
 
 
 def make_folder(folder: Path) -> None:
     """Creates `folder` and its parents where they are missing. Raises RunError where it cannot be."""
-    try:
+    with changing(folder, "the folder cannot be made", "choose another one"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise RunError(f"{folder}: the folder cannot be made ({_reason(problem)}); choose another one") from problem
 
 
 def remove_file(path: Path) -> None:
     """Removes a file, if it is there. Raises RunError where it cannot be removed."""
-    with _removing(path):
+    with changing(path, *STAYS):
         path.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Path) -> None:
     """Removes a folder and all that is in it, if it is there. Raises RunError where something cannot be removed."""
     if os.path.lexists(folder):
-        with _removing(folder):
+        with changing(folder, *STAYS):
             shutil.rmtree(folder)
 
 
@@ -231,14 +238,6 @@ def _finite(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [_finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
-@contextmanager
-def _removing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise RunError(f"{path}: cannot be removed ({_reason(problem)}); remove it yourself or choose another folder") from problem
 
 
 def _reason(problem: OSError) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trmfin.data.files import json_bytes, make_folder, read_json, reading, remove_file, replacing, sha256_of
+from trmfin.data.files import changing, json_bytes, make_folder, read_json, reading, remove_file, replacing, sha256_of
 from trmfin.data.seal import is_sealed
 from trmfin.errors import RunError
 from trmfin.scoring.scores import Effort
@@ -28,6 +28,7 @@ FORMAT = 1
 LOCK, JOB, PROGRESS, MANIFEST = ".lock", "job.json", "progress.jsonl", "manifest.json"
 TABLES = ("scores", "outputs", "answers")
 PREPARED = "prepared"
+FULL = "cannot be written", "free some space and go on with --resume"  # failure and advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     descriptor = _lock(path)
     try:
-        with _writing(path):
+        with changing(path, *FULL):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
@@ -90,15 +91,6 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Makes an OSError while `path` is written a RunError in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); free some space and go on with --resume") from error
-
-
 def remove_parts(folder: Path) -> None:
     """Remove what was half-written when an earlier process was killed. Only while the folder is locked.
 
@@ -128,7 +120,7 @@ def finished_shards(folder: Path) -> list[Shard]:
 
 def add_progress(folder: Path, shard: Shard) -> None:
     """Note a shard as finished. Raises RunError where the disk is full."""
-    with _writing(folder / PROGRESS), (folder / PROGRESS).open("ab") as file:
+    with changing(folder / PROGRESS, *FULL), (folder / PROGRESS).open("ab") as file:
         file.write(_line(shard))
         file.flush()
         os.fsync(file.fileno())
