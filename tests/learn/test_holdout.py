@@ -1,4 +1,4 @@
-"""What a member does not see: whole groups, dealt evenly, and the latest rows where samples have times."""
+"""What a member does not see: whole groups, dealt evenly, or the latest rows where groups are few and times several."""
 
 from dataclasses import replace
 
@@ -15,11 +15,12 @@ from trmfin.sequences.task import Target
 DAY = 86_400_000_000
 
 
-def test_groups_are_never_split_between_training_and_held_out_rows() -> None:
-    sequences = build(notes(), TASK)
-    for split in holdouts(sequences, np.arange(64), members=8, seed=0):
+@pytest.mark.parametrize("months", [1, 4])
+def test_groups_are_never_split_between_training_and_held_out_rows(months: int) -> None:
+    sequences = build(notes(months=months), TASK)
+    for split in holdouts(sequences, np.arange(64 * months), members=8, seed=0):
         assert not set(sequences.group[split.train]) & set(sequences.group[split.test])
-        assert sorted((*split.train, *split.test)) == list(range(64))
+        assert sorted((*split.train, *split.test)) == list(range(64 * months))
 
 
 def test_members_hold_out_different_parts_that_together_are_all_rows() -> None:
@@ -29,16 +30,30 @@ def test_members_hold_out_different_parts_that_together_are_all_rows() -> None:
     assert len(ten) == 10 and sorted(np.concatenate([split.test for split in ten])) == list(range(64))
 
 
+def test_of_many_months_each_row_is_held_out_by_exactly_one_of_eight_members() -> None:
+    splits = holdouts(build(notes(20, months=10), TASK), np.arange(200), members=8, seed=0)
+    assert sorted(np.concatenate([split.test for split in splits])) == list(range(200))
+
+
+def test_of_many_months_every_member_trains_on_the_newest_and_holds_out_some_of_them() -> None:
+    sequences = build(notes(20, months=10), TASK)
+    newest = np.flatnonzero(sequences.as_of == sequences.as_of.max())
+    splits = holdouts(sequences, np.arange(200), members=8, seed=0)
+    assert all(np.isin(newest, split.train).any() and np.isin(newest, split.test).any() for split in splits)
+    assert sum(np.isin(newest, split.train) for split in splits).tolist() == [7] * 20
+
+
 def test_a_single_member_holds_out_an_eighth() -> None:
     (split,) = holdouts(build(notes(), TASK), np.arange(64), members=1, seed=0)
     assert LEAST_FOLDS == 8 and len(split.test) == 8
 
 
-def test_positives_are_dealt_evenly() -> None:
-    sequences = build(notes(640), TASK)
+@pytest.mark.parametrize("months", [1, 4])
+def test_positives_are_dealt_evenly(months: int) -> None:
+    sequences = build(notes(640, months=months), TASK)
     y = sequences.targets.values["bad"]
-    shares = [y[split.test].mean() for split in holdouts(sequences, np.arange(640), members=8, seed=3)]
-    assert max(shares) - min(shares) < 0.03 and 0.4 < y.mean() < 0.6
+    shares = [y[split.test].mean() for split in holdouts(sequences, np.arange(640 * months), members=8, seed=3)]
+    assert max(shares) - min(shares) < 0.03 and 0.3 < y.mean() < 0.7
 
 
 def test_parts_depend_on_the_seed_alone() -> None:
@@ -57,20 +72,36 @@ def test_unlabelled_rows_are_in_no_part() -> None:
         assert not {3, 8} & {*split.train, *split.test} and len(split.train) + len(split.test) == 62
 
 
-def test_too_few_groups_are_refused() -> None:
+def test_too_few_groups_of_one_time_are_refused() -> None:
     with pytest.raises(DataError, match="7 groups among 14 labelled training rows; expected at least 8"):
         holdouts(build(notes(14), TASK), np.arange(14), members=1, seed=0)
 
 
-def test_where_samples_have_times_the_latest_are_held_out_and_training_ends_before_them() -> None:
-    sequences = build(notes(20, months=10), TASK)
-    splits = holdouts(sequences, np.arange(200), members=3, seed=0)
+def test_of_too_few_groups_over_many_months_the_latest_rows_are_held_out_and_training_ends_before_them() -> None:
+    sequences = build(notes(14, months=10), TASK)  # 7 households
+    splits = holdouts(sequences, np.arange(140), members=3, seed=0)
     assert len(splits) == 3 and all(split is splits[0] for split in splits)
     train, test = splits[0].train, splits[0].test
-    assert len(test) == 40 and sequences.as_of[test].min() > sequences.as_of[train].max()
+    assert len(test) == 28 and sequences.as_of[test].min() > sequences.as_of[train].max()
     labels = sequences.targets.known_at["bad"]
     assert labels[train].max() < sequences.as_of[test].min()
-    assert len(train) == 160  # a label takes 20 days, a month has 30
+    assert len(train) == 112  # a label takes 20 days, a month has 30
+
+
+def test_as_many_groups_as_folds_are_enough_and_one_fewer_is_not() -> None:
+    sequences, rows = build(notes(20, months=10), TASK), np.arange(200)  # 10 households
+    assert [len(split.test) for split in holdouts(sequences, rows, members=10, seed=0)] == [20] * 10
+    for split in holdouts(sequences, rows, members=11, seed=0):
+        assert np.array_equal(split.test, latest(sequences, rows).test) and np.array_equal(split.train, latest(sequences, rows).train)
+
+
+def test_groups_without_a_label_do_not_count() -> None:
+    data = notes(16, months=10)  # 8 households
+    columns = [pl.when(pl.col("household") != "h7").then(pl.col(name)).alias(name) for name in ("target_bad", "target_bad_known_at")]
+    sequences = build(replace(data, samples=data.samples.with_columns(columns)), TASK)
+    labelled = np.flatnonzero(known(sequences))
+    (split,) = holdouts(sequences, np.arange(160), members=1, seed=0)
+    assert len(labelled) == 140 and np.array_equal(split.test, latest(sequences, labelled).test)
 
 
 def test_a_label_that_comes_late_leaves_its_row_out_of_training() -> None:

@@ -11,19 +11,26 @@ from trmfin.sequences.splits import Split, walk_forward
 from trmfin.sequences.transforms import NEVER
 
 LEAST_FOLDS = 8
-LATEST_SHARE = 0.15  # of the labelled training rows, where samples have times
+LATEST_SHARE = 0.15  # of the labelled training rows, where the latest are held out
 
 
 def holdouts(sequences: Sequences, rows: NDArray[np.int64], members: int, seed: int) -> list[Split]:
-    """One split of `rows` for each member.
+    """One split of the labelled ones of `rows` for each member.
 
-    Samples of one as_of: random parts, each held out by one member, groups kept whole, positives dealt out evenly.
-    Samples of many times: every member holds out the latest rows, and trains on what was known before they begin.
+    Whole groups are dealt into folds = max(members, LEAST_FOLDS) random parts, positives evenly; member k holds out part
+    k, its groups with all their times, and trains on the others, the newest times included. Where there are fewer groups than
+    that and samples have several times, every member holds out the latest rows and trains on what was known before them.
+
+    Either way `rows` alone are split: what lies before a test window, labels included, is for `walk_forward` to say. What
+    dealing does not do where samples have several times: the held-out rows are those of other groups at the same times,
+    not of later ones, so the choice of the best step and calibration do not see drift, and what is measured on held-out
+    rows says nothing about it. Where groups follow each other in time, as days do, members also train on days after theirs.
+    Raises DataError where there are fewer groups than folds and one time, and where nothing was known before the latest rows.
     """
     rows = rows[known(sequences)[rows]]
-    if np.unique(sequences.as_of[rows]).size > 1:
-        return [latest(sequences, rows)] * members
     folds = max(members, LEAST_FOLDS)
+    if np.unique(sequences.group[rows]).size < folds and np.unique(sequences.as_of[rows]).size > 1:
+        return [latest(sequences, rows)] * members
     part = dealt_parts(sequences, rows, folds, seed)
     return [Split(train=rows[part != k], test=rows[part == k]) for k in range(members)]
 
