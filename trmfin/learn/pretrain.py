@@ -1,7 +1,8 @@
-"""Pre-training without labels: cells are hidden, and the network guesses which bin or category stood there.
+"""Pre-training without labels: a history is cut short, and the network says what came next.
 
-Every history teaches, labelled or not (docs/log.md has what it bought so far). The masked
-cell objective for tables: Yoon et al. 2020 (VIME), here per token and refined by the same recursion.
+Every history teaches, labelled or not: the leading token, where answers are read, must foretell each field of the first
+event behind the cut. Next-event prediction: Radford et al. 2018 for text; here per field, over the bins and categories
+that the network reads, and refined by the same recursion. docs/log.md has what it bought.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 
 from trmfin.learn.checkpoint import Weights
 from trmfin.learn.fit import Progress
-from trmfin.learn.hiding import hidden_cells
 from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
 from trmfin.learn.settings import TrainSettings
 from trmfin.learn.slots import HIDE, Slots, draw
@@ -31,7 +31,7 @@ from trmfin.sequences.batch import Batch
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 
-HIDDEN_SHARE = 0.3  # of the cells of a sample
+BATCH = 256  # samples, at most
 READERS = ("heads.", "halt.")  # what is not kept: it answers another question
 
 
@@ -67,18 +67,18 @@ def _pretrained(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = Network(sequences.task, fitted, replace(model, members=1))
-        guess = Guess(network)
-    total = max(round(settings.pretrain_epochs * len(rows) / settings.batch_size), 1)
-    both = nn.ModuleList([network, guess])
+        foretell = Foretell(network)
+    size = min(settings.batch_size, BATCH)
+    total = max(round(settings.pretrain_epochs * len(rows) / size), 1)
+    both = nn.ModuleList([network, foretell])
     optimiser = make_optimiser(both, settings.optimiser, settings.learning_rate, settings.weight_decay)
     rate = schedule(optimiser, settings.warmup(total), total, "cosine")
     average = ExponentialAverage(network, settings.average_decay)
     stream = Slots(seed=settings.seed, pool=rows, supervision_steps=1, random_depth=False)
     for step in range(total):
-        batch = sequences.batch(stream.next_rows(settings.batch_size))
-        hidden = hide_cells(batch, network, draw(settings.seed, HIDE, step))
+        cut = cut_short(sequences.batch(stream.next_rows(size)), network, draw(settings.seed, HIDE, step))
         optimiser.zero_grad(set_to_none=True)
-        loss = guessing_loss(network.train(), guess, batch, hidden)
+        loss = foretelling_loss(network.train(), foretell, cut)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(both.parameters(), settings.clip_norm)
         optimiser.step()
@@ -93,59 +93,78 @@ def _pretrained(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hidden:
-    """A batch with cells made absent, and which ones."""
+class Cut:
+    """Samples whose newest events are gone, and the first event behind the cut."""
 
     batch: Batch
-    numbers: NDArray[np.bool_]  # (B, L, F) present before and hidden now
-    codes: NDArray[np.bool_]  # (B, L, C)
+    numbers: NDArray[np.float32]  # (B, F) of that event; NaN = nothing to foretell
+    codes: NDArray[np.int64]  # (B, C) of that event; 0 = nothing to foretell
 
 
-class Guess(nn.Module):
-    """From y (B, L, D): logits over bins of every number field and over categories of every code field."""
+class Foretell(nn.Module):
+    """From y (B, L, D): logits over bins of every number field and over categories of every code field, read at the leading token."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.bins = network.numbers.low.shape[1]
-        self.fields = network.numbers.low.shape[0]
+        self.fields, self.bins = network.numbers.low.shape
         self.sizes = network.codes.sizes
-        self.out = linear(network.config.width, self.fields * self.bins + sum(self.sizes))
+        outputs = self.fields * self.bins + sum(self.sizes)
+        self.out, self.bias = linear(network.config.width, outputs), nn.Parameter(torch.zeros(outputs))
 
     def forward(self, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, L, F, bins) and, per code field, (B, L, categories)."""
-        logits = self.out(y)
-        numbers = logits[..., : self.fields * self.bins].unflatten(-1, (self.fields, self.bins))
-        return numbers, list(logits[..., self.fields * self.bins :].split(self.sizes, dim=-1))
+        """(B, F, bins) and, per code field, (B, categories)."""
+        logits = self.out(y[:, 0]) + self.bias
+        numbers = logits[:, : self.fields * self.bins].unflatten(-1, (self.fields, self.bins))
+        return numbers, list(logits[:, self.fields * self.bins :].split(self.sizes, dim=-1))
 
 
-def hide_cells(batch: Batch, network: Network, random: np.random.Generator) -> Hidden:
-    """Hide HIDDEN_SHARE of the cells that a token has and that are present, a source column at a time."""
-    numbers, codes = hidden_cells(network.task, batch, random, here=HIDDEN_SHARE)
-    numbers &= ~np.isnan(batch.numbers) & (network.number_scope.numpy()[batch.tag] > 0)
-    codes &= (batch.codes > 0) & batch.mask[..., None] & (network.code_scope.numpy()[batch.tag] > 0)
-    shown = replace(batch, numbers=np.where(numbers, np.float32(np.nan), batch.numbers), codes=np.where(codes, 0, batch.codes))
-    return Hidden(batch=shown, numbers=numbers, codes=codes)
+def cut_short(batch: Batch, network: Network, random: np.random.Generator) -> Cut:
+    """Take away the newest events of one history of each sample, how many is drawn; an event before the cut is left where there is one.
+
+    A sample without events has nothing to foretell. Fields that compare an event with as_of still count from the sample's as_of.
+    """
+    B, L = batch.mask.shape
+    there = batch.mask & (batch.tag > 0)
+    keys = np.where(there, random.random((B, L)), -1.0)  # an event drawn evenly decides whose history is cut
+    history = np.take_along_axis(batch.tag, keys.argmax(1)[:, None], 1)  # (B, 1)
+    mine = there & (batch.tag == history)
+    count = mine.sum(1)
+    gone = 1 + (random.random(B) * np.maximum(count - 1, 1)).astype(np.int64)  # 1 … count - 1, or the only one
+    newer = mine[:, ::-1].cumsum(1)[:, ::-1]  # events of this history at this place or newer
+    hidden = mine & (newer <= gone[:, None])
+    first = (mine & (newer == gone[:, None])).argmax(1)  # 0, the leading token, where there is no event
+    place = np.arange(B), first
+    asked = there[place][:, None]
+    numbers = np.where(asked & (network.number_scope.numpy()[batch.tag[place]] > 0), batch.numbers[place], np.float32(np.nan))
+    codes = np.where(asked & (network.code_scope.numpy()[batch.tag[place]] > 0), batch.codes[place], 0)
+    shown = replace(
+        batch,
+        numbers=np.where(hidden[..., None], np.float32(np.nan), batch.numbers),
+        codes=np.where(hidden[..., None], 0, batch.codes),
+        mask=batch.mask & ~hidden,
+    )
+    return Cut(batch=shown, numbers=numbers, codes=codes)
 
 
-def guessing_loss(network: Network, guess: Guess, batch: Batch, hidden: Hidden) -> Tensor:
-    """Mean cross-entropy of the hidden cells, averaged over supervision steps."""
-    x, setting = network.encode(hidden.batch), network.setting(batch)
+def foretelling_loss(network: Network, foretell: Foretell, cut: Cut) -> Tensor:
+    """Mean cross-entropy of the cells to foretell, averaged over supervision steps; 0 where there are none."""
+    x, setting = network.encode(cut.batch), network.setting(cut.batch)
     state = network.core.start(x)
-    places = torch.from_numpy(hidden.numbers)
-    bins = bin_of(network, torch.from_numpy(batch.numbers))[places]
-    loss, count = torch.zeros(()), max(int(places.sum()) + int(hidden.codes.sum()), 1)
+    numbers, codes = torch.from_numpy(cut.numbers), torch.from_numpy(cut.codes)
+    asked = ~numbers.isnan()
+    bins = bin_of(network, numbers)[asked]
+    loss, count = torch.zeros(()), max(int(asked.sum()) + int((codes > 0).sum()), 1)
     for _ in range(network.config.supervision_steps):
         state = network.core(x, state.detach(), setting)
-        numbers, codes = guess(state.y)
-        loss = loss + F.cross_entropy(numbers[places], bins, reduction="sum")
-        for axis, logits in enumerate(codes):
-            where = torch.from_numpy(hidden.codes[..., axis])
-            loss = loss + F.cross_entropy(logits[where], torch.from_numpy(batch.codes[..., axis])[where], reduction="sum")
+        said, named = foretell(state.y)
+        loss = loss + F.cross_entropy(said[asked], bins, reduction="sum")
+        for axis, logits in enumerate(named):
+            loss = loss + F.cross_entropy(logits[codes[:, axis] > 0], codes[:, axis][codes[:, axis] > 0], reduction="sum")
     return loss / (count * network.config.supervision_steps)
 
 
 def bin_of(network: Network, numbers: Tensor) -> Tensor:
-    """(B, L, F) index of the bin each number lies in, 0 for absent ones."""
+    """(B, F) index of the bin each number lies in, 0 for absent ones."""
     low, slope = network.numbers.low, network.numbers.slope
-    inside = (numbers.unsqueeze(-1) >= low) & (slope > 0)  # (B, L, F, Q)
+    inside = (numbers.unsqueeze(-1) >= low) & (slope > 0)  # (B, F, Q)
     return (inside.sum(-1) - 1).clamp_min(0)

@@ -20,7 +20,7 @@ class TrainSettings:
 
     seed: int = 0
     epochs: float = 9.0  # passes over the training samples; each pass gives every sample all its supervision steps
-    pretrain_epochs: float = 0.0  # passes over all histories, labelled or not, guessing hidden cells, before training
+    pretrain_epochs: float = 0.0  # passes over all histories, labelled or not, foretelling the next event, before training
     batch_size: int = 512  # B: slots, at most: fewer where samples are few
     learning_rate: float = 2e-3
     warmup_steps: int = 200  # of the learning rate; at most WARMUP_SHARE of a run
