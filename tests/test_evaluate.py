@@ -1,6 +1,7 @@
 """`python -m trmfin.evaluate`, in this process."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,10 @@ from trmfin.command import application
 from trmfin.data.files import sha256_of
 from trmfin.data.simulate.payments import simulate
 from trmfin.evaluate import main
+from trmfin.learn import contest
+from trmfin.learn.contest import maker
 from trmfin.learn.metrics import auc, log_loss
+from trmfin.learn.tables import maker_words
 from trmfin.progress import Bar
 from trmfin.sequences.sequences import build
 
@@ -72,6 +76,29 @@ def test_a_report_holds_numbers_tables_pictures_and_what_they_were_made_of(world
     assert predictions.columns[:9] == ["sample_id", "model", "seed", "fold", "labels", "draw", "step", "y", "p"]
     assert report["protocol"]["words"] == "2 stratified folds, seed 42, 120 samples" and set(report["models"]) == {"trm", "logistic"}
     assert (world / "report" / "report.md").read_text().startswith("# notes: 2 stratified folds")
+
+
+def test_a_report_says_what_code_and_data_it_was_made_of(world: Path) -> None:
+    report, _ = read(world / "report")
+    assert report["prepared"] == {path.name: sha256_of(path) for path in (world / "prepared").glob("*.parquet")}
+    assert report["pipeline"] == "guarded" and report["pipeline_sha256"] == sha256_of(world / "guarded.py")
+    assert report["made_by"] == maker() and report["models_made_by"] == [maker() | {"models": 4}] and report["notes"] == []
+    assert f"\nMade by trmfin {maker()['trmfin']}, " in (world / "report" / "report.md").read_text()
+
+
+def test_an_evaluation_that_other_code_goes_on_with_says_so(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--out", tmp_path, "--config", world / "recipe.toml", "--baselines", "logistic"]
+    shutil.copytree(world / "report" / "parts", tmp_path / "parts")
+    (tmp_path / "parts" / "trm-seed0-fold0.parquet").unlink()
+    before, now = maker(), maker() | {"commit": "f" * 40, "dirty": True}
+    monkeypatch.setattr(contest, "maker", lambda: now)
+    assert run(world / "prepared", *options, "--resume", pipeline=world / "guarded.py").exit_code == 0
+    report, _ = read(tmp_path)
+    assert report["made_by"] == now and sorted(entry["models"] for entry in report["models_made_by"]) == [1, 3]
+    assert report["notes"] == [
+        f"WARNING: 3 of 4 models were made by other code than this report's, or on another machine: 3 by {maker_words(before)}."
+    ]
+    assert f"\n- {report['notes'][0]}\n" in (tmp_path / "report.md").read_text()
 
 
 def test_every_number_can_be_computed_again_from_the_predictions(world: Path) -> None:

@@ -66,6 +66,7 @@ def main(
     """
     from trmfin.data.files import make_folder, write_json, write_parquet
     from trmfin.data.prepared import Prepared
+    from trmfin.learn.contest import maker
     from trmfin.scoring.folder import locked
     from trmfin.shipped import load_pipeline
 
@@ -81,7 +82,8 @@ def main(
             contest = _contest(use, data, protocol, _recipe(config), workers or os.cpu_count() or 1)
             report, predictions = _of_contest(contest, data, protocol, _names(baselines), seeds, _sizes(labels), draws, out)
         words = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]  # `trmfin evaluate …` is the same command
-        report["command"] = "python -m trmfin.evaluate " + shlex.join(words)
+        report |= {"command": "python -m trmfin.evaluate " + shlex.join(words), "made_by": maker()}
+        report |= {"prepared": data.manifest.get("files", {}), "pipeline": use.name, "pipeline_sha256": use.sha256}
         write_parquet(predictions, out / "predictions.parquet")
         write_json(report, out / "report.json")
         _publish(report, predictions, out)
@@ -175,7 +177,7 @@ def _of_contest(
     """Run all entries; the report and the predictions with all labels."""
     from trmfin.learn import report as numbers
     from trmfin.learn.baselines import CHALLENGERS
-    from trmfin.learn.contest import Entry, drawn, window_names
+    from trmfin.learn.contest import Entry, drawn, maker, makers, window_names
     from trmfin.learn.policy import Policy
 
     folds = range(len(contest.splits))
@@ -194,7 +196,8 @@ def _of_contest(
     predictions, drawn_few = _held(contest, full, out), _held(contest, few, out) if few else None
     report = {
         "protocol": protocol.to_json() | {"words": _words(protocol, len(contest.sequences))},
-        "notes": numbers.notes(predictions, drawn_few, len(contest.sequences)),
+        "models_made_by": (made_by := makers(full + few, out / PARTS)),
+        "notes": numbers.notes(predictions, drawn_few, len(contest.sequences)) + numbers.strangers(made_by, maker()),
         "windows": window_names(contest),
         "differences": numbers.differences(predictions),
         "recipe": {"model": contest.recipe.model.to_json(), "training": contest.recipe.training.to_json()},

@@ -1,23 +1,45 @@
 """The page of results shows what was run, and how to run it."""
 
+import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from docs.results import SECTIONS, options, section
+from docs.results import SECTIONS, asked, digest, section
 from trmfin.data.files import read_raw
 from trmfin.data.prepared import apply
 from trmfin.data.simulate import write_world
 from trmfin.data.simulate.payments import change_month
+from trmfin.learn.holdout import holdouts
+from trmfin.learn.recipe import Recipe
 from trmfin.sequences.protocol import Protocol
 from trmfin.sequences.sequences import build
 from trmfin.sequences.splits import protocol_splits
 from trmfin.shipped import load_pipeline
 
-REPORT = {"protocol": {"words": "2 folds"}, "notes": ["Nobody was left out."]}
+MAKER = {"trmfin": "9.9", "commit": "abcdef0123456789", "dirty": False, "libraries": {"torch": "2.0"}, "machine": "m1", "cores": 2}
+CREDIT = SECTIONS["credit"].commands[-1]
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The credit section of the page, of a small report with these entries."""
+    files = {"samples.parquet": "2" * 64, "events.parquet": "1" * 64}
+    monkeypatch.setitem(SECTIONS, "credit", replace(SECTIONS["credit"], prepared=digest(files)))
+    report = {"protocol": {"words": "2 folds"}, "notes": ["Nobody was left out."], "command": CREDIT, "made_by": MAKER, "prepared": files}
+
+    def show(**entries: Any) -> str:
+        kept = {key: value for key, value in (report | entries).items() if value is not None}
+        (tmp_path / "credit.json").write_text(json.dumps(kept))
+        return section("credit", tmp_path)
+
+    return show
 
 
 def test_a_section_without_a_report_shows_its_commands() -> None:
@@ -26,52 +48,82 @@ def test_a_section_without_a_report_shows_its_commands() -> None:
         assert all(f"\n{command}\n" in text for command in shown.commands) and "Not measured yet in full" in text
 
 
-def test_a_section_shows_its_report_under_its_commands(tmp_path: Path) -> None:
-    command = SECTIONS["labels"].commands[-1].replace("build/", "elsewhere/") + " --workers 2 --resume"
+def test_a_section_shows_its_pictures_and_all_of_its_report_under_its_commands(shown: Callable[..., str]) -> None:
     steps = [{"step": step, "auc": 0.7, "log_loss": 0.4} for step in (1, 2)]
     halting = [{"epsilon": 0.0, "auc": 0.7, "log_loss": 0.4, "steps_saved": 0.0, "cheapest": True}]
-    (tmp_path / "labels.json").write_text(json.dumps({**REPORT, "command": command, "steps": steps, "halting": halting}))
-    text = section("labels", tmp_path)
-    assert "Protocol: 2 folds." in text and "Nobody was left out" not in text and "elsewhere" not in text
-    assert "Early halting" not in text and "Not measured" not in text  # the section on all labels shows it
-
-
-def test_a_section_shows_its_pictures_and_all_parts_that_no_other_section_shows(tmp_path: Path) -> None:
-    steps = [{"step": step, "auc": 0.7, "log_loss": 0.4} for step in (1, 2)]
-    halting = [{"epsilon": 0.0, "auc": 0.7, "log_loss": 0.4, "steps_saved": 0.0, "cheapest": True}]
-    report = {**REPORT, "command": SECTIONS["credit"].commands[-1], "steps": steps, "halting": halting}
-    (tmp_path / "credit.json").write_text(json.dumps(report))
-    text = section("credit", tmp_path)
-    assert "\n### Early halting\n\nA sample may stop" in text and "- Nobody was left out." in text
+    few = [{"model": "trm", "labels": 300, "draws": 1, "auc": {"mean": 0.7}, "log_loss": {"mean": 0.4}}]
+    text = shown(steps=steps, halting=halting, scarcity=few)
+    assert "\n### Early halting\n\nA sample may stop" in text and "\n### Few labels\n" in text and "- Nobody was left out." in text
     assert all(f"](pictures/{file})" in text for file, _ in SECTIONS["credit"].pictures)
 
 
-def test_a_report_of_another_command_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "labels.json").write_text(json.dumps({**REPORT, "command": SECTIONS["labels"].commands[-1] + " --seeds 2"}))
-    with pytest.raises(SystemExit, match="labels.json: was made by .*--seeds 2.*expected the options of"):
-        section("labels", tmp_path)
+def test_a_section_says_by_which_code_its_report_was_made(shown: Callable[..., str]) -> None:
+    assert "Protocol: 2 folds. Made by trmfin 9.9, commit abcdef012345, torch 2.0, on 2 cores (m1).\n" in shown()
 
 
-def test_options_are_read_in_both_spellings_and_paths_do_not_count() -> None:
-    assert options("python -m x payment_history build/a --out=b --draws 20 --labels=300,1000 --workers 2 --resume") == {
-        "--draws": "20",
-        "--labels": "300,1000",
-    }
+def test_a_report_that_does_not_say_what_made_it_is_marked(shown: Callable[..., str]) -> None:
+    assert "Protocol: 2 folds. **Made by unknown code, of unchecked data: " in shown(made_by=None, prepared=None)
+    assert "unknown code" not in shown()
 
 
-def test_no_window_of_the_simulated_world_straddles_its_change(tmp_path: Path) -> None:
-    made, shown = (options(SECTIONS["world"].commands[place]) for place in (0, 2))
-    months = int(made["--months"])
-    use, raw = load_pipeline("payment_history"), write_world("payments", clients=60, months=months, seed=int(made["--seed"]), out=tmp_path)
+@pytest.mark.parametrize(
+    "other",
+    [
+        CREDIT + " --seeds 2",
+        CREDIT.replace(" --draws 20", " --draws 15"),
+        CREDIT.replace(" --labels 300,1000,3000 --draws 20", ""),
+        CREDIT.replace("payment_history", "./mine.py"),
+        CREDIT.replace("evaluate payment_history build/credit", "evaluate --resume ./mine.py build/credit"),
+    ],
+)
+def test_a_report_of_another_command_or_pipeline_is_refused(shown: Callable[..., str], other: str) -> None:
+    with pytest.raises(SystemExit, match="credit.json: was made by .*expected what .* asks for"):
+        shown(command=other)
+
+
+def test_a_report_of_other_data_is_refused(shown: Callable[..., str]) -> None:
+    with pytest.raises(SystemExit, match=f"credit.json: was made of prepared data of digest {digest({})}, expected"):
+        shown(prepared={})
+    with pytest.raises(SystemExit, match="made of prepared data"):
+        shown(prepared={"samples.parquet": "2" * 64, "events.parquet": "3" * 64})
+
+
+def test_spelling_and_places_of_a_command_do_not_count(shown: Callable[..., str]) -> None:
+    assert "Not measured" not in shown(
+        command="python -m trmfin.evaluate --resume --labels=300,1000,3000 payment_history elsewhere --out b --workers 2"
+        " --baselines=logistic,lightgbm,gru,tiny"
+    )
+    assert asked(CREDIT) == asked(CREDIT.replace(" --draws 20", ""))  # the default
+
+
+def test_a_digest_of_data_is_what_sha256sum_says_of_its_sums(tmp_path: Path) -> None:
+    assert digest({"b": "22", "a": "11"}) == hashlib.sha256(b"11  a\n22  b\n").hexdigest()
+
+
+def test_the_windows_of_the_simulated_world_and_what_is_trained_on_are_as_its_section_says(tmp_path: Path) -> None:
+    """Testing and training do not straddle its change but where said; members see all months that challengers see."""
+    words = SECTIONS["world"].commands[0].split()
+    months, seed = (int(words[words.index(option) + 1]) for option in ("--months", "--seed"))
+    shown = asked(SECTIONS["world"].commands[2])
+    use, raw = load_pipeline("payment_history"), write_world("payments", clients=60, months=months, seed=seed, out=tmp_path)
     sequences = build(apply(use, {"long": read_raw(raw / "payments.csv")}, datetime(2026, 1, 1, tzinfo=UTC)), use.task)
-    days, windows = int(shown["--test-days"]), int(shown["--windows"])
-    protocol = Protocol(kind="walk_forward", test_start=shown["--test-start"], test_days=days, folds=windows)
+    days = {name: shown[name] for name in ("test_start", "test_days", "train_days")}
+    protocol = Protocol(kind="walk_forward", folds=shown["windows"], **days)
+    model = Recipe.from_toml(Path(__file__).parents[2] / shown["config"]).model
     month = (sequences.as_of.astype("datetime64[us]") - np.timedelta64(1, "D")).astype("datetime64[M]")  # of the newest statement
-    change, seen = np.datetime64(change_month(months)), []
+    change, tested, new = np.datetime64(change_month(months)), [], []
     for split in protocol_splits(sequences, protocol):
-        assert np.unique(month[split.test]).size == 2 and np.unique(month[split.train]).size >= 6
-        seen.append({bool(after) for after in month[split.test] >= change})
-    assert seen == [{False}, {False}, {True}, {True}, {True}]
+        known = np.unique(month[split.train])
+        assert np.unique(month[split.test]).size == 2 and known.size == 7  # eight, of which the label delay takes one
+        assert (month[split.test].min() - known[-1]).astype(int) == 2
+        tested.append({bool(after) for after in month[split.test] >= change})
+        new.append(int((known >= change).sum()))
+        clients = np.unique(sequences.group[split.train])
+        for member in holdouts(sequences, split.train, model.members, seed=0):
+            assert np.unique(month[member.train]).tolist() == known.tolist()
+            held = np.unique(sequences.group[member.test])
+            assert abs(len(held) - len(clients) / 8) < 1 and not np.isin(held, sequences.group[member.train]).any()
+    assert tested == [{False}, {False}, {True}, {True}, {True}] and new == [0, 0, 0, 1, 3]
 
 
 def test_the_readme_shows_the_credit_reports_numbers() -> None:

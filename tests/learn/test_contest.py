@@ -10,10 +10,22 @@ import pytest
 import torch
 
 from tests.learn.tiny import MODEL, TASK, TRAINING, asking, challenger_features, notes
+from trmfin import __version__
 from trmfin.data.files import read_json
 from trmfin.errors import ConfigError, DataError, RunError, TaskError
 from trmfin.learn import contest as module
-from trmfin.learn.contest import Contest, Entry, bundle_predictions, drawn, entry_recipe, gru_like, hold, window_names
+from trmfin.learn.contest import (
+    Contest,
+    Entry,
+    bundle_predictions,
+    drawn,
+    entry_recipe,
+    gru_like,
+    hold,
+    maker,
+    makers,
+    window_names,
+)
 from trmfin.learn.fit import planned_steps
 from trmfin.learn.metrics import auc
 from trmfin.learn.recipe import Recipe
@@ -112,7 +124,36 @@ def test_a_damaged_part_is_one_clear_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(RunError, match="logistic-seed0-fold0.parquet: is not whole Parquet"):
         hold(contest(), [entry], tmp_path)
-    assert list(read_json(tmp_path / "contest.json", RunError)) == ["contest"]
+
+
+def test_a_maker_is_the_code_the_libraries_and_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "provenance", lambda: {"commit": "c" * 40, "dirty": True})
+    found = maker.__wrapped__()
+    assert (found["trmfin"], found["commit"], found["dirty"]) == (__version__, "c" * 40, True)
+    assert found["libraries"]["torch"] == torch.__version__ and found["cores"] >= 1
+    assert module._version("no-such-library") is None
+
+
+def test_code_that_is_changed_while_models_are_trained_is_not_what_trains_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = maker()
+    monkeypatch.setattr(module, "provenance", lambda: {"commit": "c" * 40, "dirty": True})
+    assert maker() == before
+
+
+def test_parts_keep_who_made_them_when_other_code_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, old = (Entry(model="logistic", seed=seed, fold=0) for seed in range(3))
+    hold(contest(), [first, old], tmp_path)
+    (tmp_path / f"{old.file}.json").unlink()  # as before makers were kept
+    now = maker()
+    monkeypatch.setattr(module, "maker", lambda: now | {"commit": "f" * 40})
+    hold(contest(), [first, second, old], tmp_path)
+    found = makers([first, second, old], tmp_path)
+    assert found == [now | {"models": 1}, now | {"commit": "f" * 40, "models": 1}, {"models": 1}]
+    assert read_json(tmp_path / "contest.json", RunError) == {"contest": contest().identity, "made_by": now}
+
+
+def test_models_made_by_the_same_code_are_counted_together(held: pl.DataFrame, folder: Path) -> None:
+    assert makers([Entry(model=name, seed=0, fold=0) for name in ("gru", "logistic")], folder) == [maker() | {"models": 2}]
 
 
 @pytest.mark.parametrize("model", [MODEL, replace(MODEL, width=24, members=3), preset("tiny"), preset("small"), preset("paper")])

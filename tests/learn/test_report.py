@@ -18,6 +18,8 @@ from trmfin.learn.tables import halting_table, markdown
 from trmfin.learn.tables import scarcity_table as few_labels_table
 
 N = 400
+LIBRARIES = {"torch": "2.0", "numpy": "2.4", "lightgbm": None}
+MAKER = {"trmfin": "9.9", "commit": "abcdef0123456789", "dirty": True, "libraries": LIBRARIES, "machine": "m1", "cores": 2}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -208,13 +210,64 @@ def test_a_model_that_beats_the_oracle_raises_the_leak_alarm() -> None:
     assert found["trm"]["alarm"] and found["trm"]["mean"] > 1 and not found["fair"]["alarm"]
 
 
+def drawn(model: str, amounts: tuple[float, ...], seed: int = 1) -> pl.DataFrame:
+    """Predictions with 300 labels: draw by draw with so much noise, tested on the folds in turn."""
+    parts = [predictions(model, blurred(amount, seed), labels=300, draw=number) for number, amount in enumerate(amounts)]
+    return pl.concat([part.filter(pl.col("fold") == number % 2) for number, part in enumerate(parts)])
+
+
+def by_draw(metric, amounts: tuple[float, ...], seed: int = 1) -> list[float]:
+    return [halves(metric, blurred(amount, seed))[number % 2] for number, amount in enumerate(amounts)]
+
+
 def test_few_labels_are_averaged_over_draws_with_a_t_interval() -> None:
-    draws = [predictions("trm", blurred(amount), labels=300, draw=number) for number, amount in enumerate((1, 2, 3))]
-    found = report.scarcity(pl.concat([frame.filter(pl.col("fold") == number % 2) for number, frame in enumerate(draws)]))
-    values = [halves(roc_auc_score, blurred(amount))[number % 2] for number, amount in enumerate((1, 2, 3))]
+    found = report.scarcity(drawn("trm", (1, 2, 3)))
+    values = by_draw(roc_auc_score, (1, 2, 3))
     assert (found[0]["model"], found[0]["labels"], found[0]["draws"]) == ("trm", 300, 3)
     assert found[0]["auc"]["mean"] == pytest.approx(np.mean(values))
     assert found[0]["auc"]["high"] - found[0]["auc"]["mean"] == pytest.approx(4.3027 * np.std(values, ddof=1) / 3**0.5)
+
+
+def test_trm_is_compared_with_each_challenger_on_the_same_draws() -> None:
+    mine, theirs = (1, 1, 3), (2, 2, 0.5)  # ahead on two draws, far behind on one
+    rows = report.scarcity(pl.concat([drawn("gru", theirs, seed=2), drawn("trm", mine)]).sample(fraction=1.0, shuffle=True, seed=1))
+    assert [row["model"] for row in rows] == ["gru", "trm"] and "less" not in rows[1]
+    for key, metric in (("auc", roc_auc_score), ("log_loss", log_loss)):
+        less, found = np.subtract(by_draw(metric, mine), by_draw(metric, theirs, seed=2)), rows[0]["less"][key]
+        assert found["mean"] == pytest.approx(less.mean()) and found["ahead"] == 2
+        assert found["mean"] - found["low"] == pytest.approx(4.3027 * np.std(less, ddof=1) / 3**0.5)
+    line, auc = few_labels_table(rows).splitlines()[2], rows[0]["less"]["auc"]
+    interval = f"{auc['mean']:+.4f} [{auc['low']:+.4f}, {auc['high']:+.4f}]"
+    assert line.startswith("| 300 | gru | 3 | ") and f"| {interval}, ahead on 2 of 3 |" in line
+
+
+def test_trm_is_ahead_of_nobody_who_answers_the_same() -> None:
+    (row, _) = report.scarcity(pl.concat([drawn("copy", (1, 2)), drawn("trm", (1, 2))]))
+    assert row["less"]["auc"] == row["less"]["log_loss"] == {"mean": 0, "low": 0, "high": 0, "ahead": 0}
+
+
+def test_models_that_have_not_the_same_draws_are_not_compared() -> None:
+    with pytest.raises(DataError, match="300 labels: gru has 2 draws that are not the model's 3"):
+        report.scarcity(pl.concat([drawn("gru", (1, 1)), drawn("trm", (1, 1, 1))]))
+
+
+def test_few_labels_stand_by_their_number_then_by_model() -> None:
+    more = drawn("gru", (1,)).with_columns(labels=pl.lit(1000, pl.Int32))
+    fewer = [drawn(model, (1,)).with_columns(labels=pl.lit(300, pl.Int32)) for model in ("trm", "gru")]
+    assert [(row["labels"], row["model"]) for row in report.scarcity(pl.concat([more, *fewer]))] == [
+        (300, "gru"),
+        (300, "trm"),
+        (1000, "gru"),
+    ]
+
+
+def test_models_that_other_code_made_are_one_line_of_warning() -> None:
+    other = MAKER | {"commit": "", "dirty": None, "libraries": {"torch": "2.1", "lightgbm": None}}
+    assert report.strangers([MAKER | {"models": 4}], MAKER) == []
+    assert report.strangers([MAKER | {"models": 4}, other | {"models": 2}, {"models": 1}], MAKER) == [
+        "WARNING: 3 of 7 models were made by other code than this report's, or on another machine: "
+        "2 by trmfin 9.9, no known commit, torch 2.1, on 2 cores (m1); 1 by unknown code."
+    ]
 
 
 def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
@@ -223,6 +276,7 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
         "task": "notes",
         "protocol": {"words": "2 folds"},
         "command": "evaluate",
+        "made_by": MAKER,
         "notes": ["Nothing else.", "Or so."],
         "windows": ["fold 1", "fold 2"],
         "models": report.models(two),
@@ -238,6 +292,7 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
     assert f"| trm | {mean:.4f} [" in text and f"{gaps['trm']['mean']:.1%}" in text and "| 0.05 |" in text
     assert f"{whole['differences']['logistic']['auc']['mean']:+.4f}" in text
     assert "\n- Nothing else.\n- Or so.\n" in text
+    assert "\nMade by trmfin 9.9, commit abcdef012345 with uncommitted changes, numpy 2.4, torch 2.0, on 2 cores (m1).\n" in text
     cost, lift = whole["costs"]["models"]["trm"], whole["models"]["trm"]["lift_10"]
     assert f"| trm | {cost['value']:.4f} [{cost['low']:.4f}, " in text and f"| {lift['mean']:.4f} [" in text
     assert f"| flag none | {whole['costs']['flag_none']:.4f} |" in text

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from trmfin import __version__
 from trmfin.data.files import make_folder, read_json, read_parquet, write_json, write_parquet
 from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError, DataError, RunError, TaskError
 from trmfin.learn.baselines import CHALLENGERS, challenger
-from trmfin.learn.bundle import Bundle
+from trmfin.learn.bundle import Bundle, provenance
 from trmfin.learn.calibrate import probability
 from trmfin.learn.checkpoint import content
 from trmfin.learn.fit import Progress, mean_depth
@@ -37,7 +42,8 @@ from trmfin.sequences.task import Task
 
 NETWORKS = ("trm", "scratch", "tiny", "gru")  # scratch: the recipe without pre-training
 GRU_WIDTHS = range(4, 2049)
-JOB = "contest.json"  # in the folder of parts: what they belong to
+JOB = "contest.json"  # in the folder of parts: what they belong to, and who began it
+LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn", "torch")  # whose code predictions come from, beside ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +140,8 @@ def hold(
 ) -> pl.DataFrame:
     """Predictions of all entries: sample_id, model, seed, fold, labels, draw, step, y, p, and seconds of training.
 
-    folder: each entry's predictions are kept there as soon as they are made, and taken from there where they are.
-    Raises RunError where they were made of other data, folds or settings.
+    folder: each entry's predictions are kept there as soon as they are made, with their `maker` in a JSON file beside them,
+    and taken from there where they are. Raises RunError where they were made of other data, folds or settings.
     """
     make_folder(folder)
     _claim(contest, folder)
@@ -143,17 +149,42 @@ def hold(
     for entry in entries:
         path = folder / f"{entry.file}.parquet"
         if not path.exists():
-            write_parquet(_enter(contest, entry, partial(tell, entry)), path)
+            made = _enter(contest, entry, partial(tell, entry))
+            write_json(maker(), path.with_suffix(".json"))  # first, so that no part is without it
+            write_parquet(made, path)
         parts.append(read_parquet(path, RunError))
     return pl.concat(parts)
 
 
 def _claim(contest: Contest, folder: Path) -> None:
     """Bind a folder to a contest."""
-    path, mine = folder / JOB, {"contest": contest.identity}
-    if path.exists() and read_json(path, RunError) != mine:
+    path, mine, now = folder / JOB, contest.identity, maker()
+    if not path.exists():
+        write_json({"contest": mine, "made_by": now}, path)
+    elif read_json(path, RunError).get("contest") != mine:
         raise RunError(f"{folder}: holds models of other data, folds or settings than these; choose another --out, or delete it")
-    write_json(mine, path)
+
+
+@cache
+def maker() -> dict[str, Any]:
+    """By which code and on what machine this process works: of trmfin the version and `provenance` when first asked, libraries, cores."""
+    libraries = {name: _version(name) for name in LIBRARIES}
+    machine = {"machine": platform.machine(), "cores": os.cpu_count()}
+    return {"trmfin": __version__, **provenance(), "libraries": libraries, **machine}
+
+
+def makers(entries: list[Entry], folder: Path) -> list[dict[str, Any]]:
+    """Each `maker` of some of the entries' parts in the folder, and of how many `models`; of those older than its record, only that."""
+    paths = [folder / f"{entry.file}.json" for entry in entries]
+    each = [read_json(path, RunError) if path.exists() else {} for path in paths]
+    return [{**one, "models": each.count(one)} for place, one in enumerate(each) if one not in each[:place]]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # a challenger's, which is optional
+        return None
 
 
 def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]) -> pl.DataFrame:

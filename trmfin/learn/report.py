@@ -14,6 +14,9 @@ from trmfin.learn.halting import EPSILONS, cheapest_epsilon, halted, steps_used
 from trmfin.learn.intervals import fold_summary, group_numbers, resampled, student, summary
 from trmfin.learn.metrics import TINIEST, Array, auc, decision_costs, log_loss, surprise
 from trmfin.learn.policy import Costs
+from trmfin.learn.tables import maker_words
+
+SCARCE = {"auc": (auc, 1), "log_loss": (log_loss, -1)}  # few labels: metric → its function, and the sign of what is better
 
 
 def models(predictions: pl.DataFrame) -> dict[str, Any]:
@@ -122,21 +125,37 @@ def notes(predictions: pl.DataFrame, few: pl.DataFrame | None, samples: int) -> 
     return out
 
 
-def scarcity(predictions: pl.DataFrame) -> list[dict[str, Any]]:
-    """Metrics against the number of training labels: mean over draws with a t-interval, which one draw has not."""
-    final = last_steps(predictions)
+def strangers(made_by: list[dict[str, Any]], mine: dict[str, Any]) -> list[str]:
+    """One line that warns, where some models were not made as this report is.
+
+    made_by: as `contest.makers` gives them. mine: this process' `contest.maker`.
+    """
+    others = [maker for maker in made_by if maker != mine | {"models": maker["models"]}]
+    if not others:
+        return []
+    count, total = (sum(maker["models"] for maker in some) for some in (others, made_by))
+    named = "; ".join(f"{maker['models']} by {maker_words(maker)}" for maker in others)
+    return [f"WARNING: {count} of {total} models were made by other code than this report's, or on another machine: {named}."]
+
+
+def scarcity(predictions: pl.DataFrame, model: str = "trm") -> list[dict[str, Any]]:
+    """Metrics against the number of training labels: mean over draws with a t-interval, which one draw has not.
+
+    A challenger has `less`: model - challenger on the same draws, and on how many of them the model is `ahead`.
+    Raises DataError where they have not the same draws.
+    """
+    each: dict[tuple[int, str], dict[Any, list[float]]] = {}  # labels, model → draw, fold and seed → metrics
+    keys = ["labels", "model", "draw", "fold", "seed"]
+    for (labels, name, *draw), part in last_steps(predictions).partition_by(keys, as_dict=True).items():
+        values = [metric(part["y"], part["p"]) for metric, _ in SCARCE.values()]
+        each.setdefault((int(labels), str(name)), {})[tuple(draw)] = values
     out = []
-    for (model, labels), frame in final.group_by(["model", "labels"], maintain_order=True):
-        parts = frame.partition_by("draw", "fold", "seed")
-        row: dict[str, Any] = {"model": str(model), "labels": int(str(labels)), "draws": len(parts)}
-        for name, metric in (("auc", auc), ("log_loss", log_loss)):
-            values = np.array([metric(part["y"], part["p"]) for part in parts])
-            row[name] = {"mean": (mean := float(values.mean()))}
-            if len(values) > 1:
-                half = float(student(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-                row[name] |= {"low": mean - half, "high": mean + half}
+    for (labels, name), draws in sorted(each.items()):
+        row = {"model": name, "labels": labels, "draws": len(draws), **_over_draws(list(draws.values()))}
+        if name != model and (mine := each.get((labels, model))):
+            row["less"] = _less_draw_by_draw(mine, draws, f"{labels} labels: {name}")
         out.append(row)
-    return sorted(out, key=lambda row: (row["labels"], row["model"]))
+    return out
 
 
 def last_steps(predictions: pl.DataFrame) -> pl.DataFrame:
@@ -178,6 +197,24 @@ def _one(frame: pl.DataFrame) -> dict[str, Any]:
 
 def _less(mine: pl.DataFrame, theirs: pl.DataFrame) -> dict[str, Any]:
     return fold_summary(mine["y"], mine["p"], mine["fold"], mine["group"], against=theirs["p"])
+
+
+def _over_draws(values: list[list[float]]) -> dict[str, Any]:
+    """values: draw by draw, one a metric of SCARCE."""
+    out = {}
+    for name, column in zip(SCARCE, np.array(values).T, strict=True):
+        mean, count = float(column.mean()), len(column)
+        half = student(count - 1) * float(column.std(ddof=1)) / count**0.5 if count > 1 else None
+        out[name] = {"mean": mean} | ({} if half is None else {"low": mean - half, "high": mean + half})
+    return out
+
+
+def _less_draw_by_draw(mine: dict[Any, list[float]], theirs: dict[Any, list[float]], where: str) -> dict[str, Any]:
+    if mine.keys() != theirs.keys():
+        raise DataError(f"report: {where} has {len(theirs)} draws that are not the model's {len(mine)}; evaluate again with another --out")
+    less = [np.subtract(values, theirs[draw]).tolist() for draw, values in mine.items()]
+    ahead = (np.array(less) * [sign for _, sign in SCARCE.values()] > 0).sum(0)
+    return {name: numbers | {"ahead": int(n)} for (name, numbers), n in zip(_over_draws(less).items(), ahead, strict=True)}
 
 
 def _gap(part: pl.DataFrame) -> tuple[float, bool]:

@@ -49,15 +49,32 @@ WORDS = {  # section → what its tables show and how to read them
     "scarcity": (
         "Trained on so few labelled samples, the same for every model, and tested on all test samples of the fold. Networks fit their "
         "bins to all histories of the fold, labelled or not; logistic and LightGBM see the labelled samples alone. In brackets "
-        "the 95 % t-interval over draws, somewhat too short because draws share samples."
+        "the 95 % t-interval over draws, somewhat too short because draws share samples. The last two columns are the difference "
+        "between TRM and the row's model draw by draw, and on how many draws TRM is ahead: AUC above 0 and log-loss below 0 speak "
+        "for TRM; an interval that holds 0 is no evidence of a difference."
     ),
 }
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """report: as `evaluate` writes it. Title, command, notes, and each table under a paragraph that says how to read it."""
-    head = [f"# {report['task']}: {report['protocol']['words']}", f"Command: `{report['command']}`"]
+    """report: as `evaluate` writes it. Title, command, code, notes, and each table under a paragraph that says how to read it."""
+    head = [f"# {report['task']}: {report['protocol']['words']}", f"Command: `{report['command']}`", made_line(report["made_by"])]
     return "\n\n".join(head + sections(report)) + "\n"
+
+
+def made_line(maker: dict[str, Any]) -> str:
+    """By which code and on what machine a report was made. maker: as `contest.maker` gives it."""
+    return f"Made by {maker_words(maker)}."
+
+
+def maker_words(maker: dict[str, Any]) -> str:
+    """A maker in words; one of which nothing but a number of models is known is called unknown."""
+    if "trmfin" not in maker:
+        return "unknown code"
+    commit = f"commit {maker['commit'][:12]}" if maker["commit"] else "no known commit"
+    changed = " with uncommitted changes" if maker["dirty"] else ""
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(maker["libraries"].items()) if version)
+    return f"trmfin {maker['trmfin']}, {commit}{changed}, {libraries}, on {maker['cores']} cores ({maker['machine']})"
 
 
 def sections(report: dict[str, Any]) -> list[str]:
@@ -180,12 +197,17 @@ def gap_table(gaps: dict[str, Any], windows: list[str]) -> str:
 
 
 def scarcity_table(rows: list[dict[str, Any]]) -> str:
-    """One row a number of labels and model."""
-    cells = [
-        [f"{row['labels']:,}", row["model"], str(row["draws"]), *(_interval(row[key]["mean"], row[key]) for key in ("auc", "log_loss"))]
-        for row in rows
-    ]
-    return _table(["labels", "model", "draws", "AUC", "log-loss"], cells)
+    """One row a number of labels and model, with what TRM less the model is, draw by draw."""
+    keys, cells = ("auc", "log_loss"), []
+    for row in rows:
+        own = [_interval(row[key]["mean"], row[key]) for key in keys]
+        less = [_less(row["less"][key], row["draws"]) if "less" in row else "" for key in keys]
+        cells.append([f"{row['labels']:,}", row["model"], str(row["draws"]), *own, *less])
+    return _table(["labels", "model", "draws", *(NAMES[key] for key in keys), *(f"TRM less it: {NAMES[key]}" for key in keys)], cells)
+
+
+def _less(entry: dict[str, Any], draws: int) -> str:
+    return f"{_interval(entry['mean'], entry, sign='+')}, ahead on {entry['ahead']} of {draws}"
 
 
 def halting_table(lines: list[dict[str, Any]]) -> str:
