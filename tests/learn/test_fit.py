@@ -275,10 +275,15 @@ def test_grids_documents_and_several_horizons_are_learnt(make: Callable) -> None
 def test_slots_that_know_their_answer_halt_early_where_answers_are_exact() -> None:
     sequences = build(*grid())
     fitted = Fitted.fit(sequences, np.arange(2), 4)
-    settings = replace(TRAINING, epochs=250, batch_size=4, weight_decay=0.0)
+    settings = replace(TRAINING, epochs=400, batch_size=4, weight_decay=0.0)
     model, row = replace(MODEL, supervision_steps=4), np.array([0])
-    trained = fit(sequences.aligned(fitted), row, row, fitted=fitted, model=model, settings=settings)
-    assert trained.depths[1] > trained.depths[4] and 2 in trained.depths  # exploration keeps some going
+    early = 0
+    for seed in range(3):  # one start in six does not learn its answer in so short a training
+        of_seed = replace(settings, seed=seed)
+        depths = fit(sequences.aligned(fitted), row, row, fitted=fitted, model=model, settings=of_seed).depths
+        early += depths[1] > depths[4]
+        assert 2 in depths  # exploration keeps some going
+    assert early >= 2
 
 
 def test_a_single_supervision_step_is_enough_for_exact_halting() -> None:

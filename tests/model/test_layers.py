@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tests.model import by_hand
 from trmfin.model.config import ModelConfig, swiglu_width
-from trmfin.model.layers import Attention, Setting, SwiGLU, linear, rms_norm, rotary_turns, rotate, truncated_normal
+from trmfin.model.layers import NORM_EPS, Attention, Setting, SwiGLU, linear, linear_parts, rms_norm, rotary_turns, rotate, truncated_normal
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +31,46 @@ def test_rms_norm_has_no_gain_and_leaves_a_mean_square_of_one() -> None:
     normed = rms_norm(torch.randn(4, 3, 64) * 7 + 2)
     torch.testing.assert_close(normed.square().mean(-1), torch.ones(4, 3), atol=1e-4, rtol=0)
     torch.testing.assert_close(rms_norm(torch.zeros(2, 8)), torch.zeros(2, 8))
+
+
+def test_the_norm_answers_the_same_bits_whether_it_trains_or_scores() -> None:
+    h = torch.randn(4, 3, 32) * 7
+    with torch.inference_mode():
+        scored = rms_norm(h)
+    trained = rms_norm(h.clone().requires_grad_())
+    assert trained.requires_grad and torch.equal(trained.detach(), scored)
+
+
+def test_the_closed_gradient_of_the_norm_is_the_numerical_one() -> None:
+    h = torch.randn(2, 3, 8, dtype=torch.float64)
+    h[0, 0] *= 1e-3  # where the epsilon counts
+    assert torch.autograd.gradcheck(rms_norm, h.requires_grad_())
+
+
+def test_the_norm_of_half_precision_products_has_torchs_gradient() -> None:
+    layer, h, gradients = linear(32, 32), torch.randn(5, 32), []
+    for norm in (rms_norm, lambda h: F.rms_norm(h, (32,), eps=NORM_EPS)):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            normed = norm(h + layer(h))
+        assert normed.dtype == torch.float32
+        (normed * torch.arange(32)).sum().backward()
+        gradients.append(layer.weight.grad.clone())
+    torch.testing.assert_close(*gradients, atol=0.1, rtol=0.01)
+
+
+def test_a_second_derivative_of_the_norm_is_refused_not_wrong() -> None:
+    h = torch.randn(3, 8, requires_grad=True)
+    (first,) = torch.autograd.grad(rms_norm(h).pow(3).sum(), h, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_parts_of_a_linear_map_are_its_outputs_cut_each_in_one_piece() -> None:
+    layer, h = linear(6, 12), torch.randn(2, 3, 6)
+    parts = linear_parts(layer, h, 8, 4)
+    torch.testing.assert_close(torch.cat(parts, -1), layer(h))
+    assert [part.shape[-1] for part in parts] == [8, 4] and all(part.is_contiguous() for part in parts)
 
 
 def test_linear_maps_have_no_bias_and_a_truncated_lecun_normal_start() -> None:
