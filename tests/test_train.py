@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -30,6 +31,7 @@ members = 2
 bins = 4
 [training]
 epochs = 2
+pretrain_epochs = 2
 batch_size = 16
 learning_rate = 0.01
 warmup_steps = 5
@@ -73,13 +75,14 @@ def files(bundle: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
-    """Which member's training to interrupt, in the step after its second of four validations: {"member": number}."""
-    where: dict[str, int] = {}
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Which member to interrupt, in training in the step after its second of four validations: {"member": number, "phase": its name}."""
+    where: dict[str, Any] = {}
     tell = TrainingProgress.tell
 
     def interrupting(self: TrainingProgress, member: int, progress: Progress) -> None:
-        if where.get("member") == member and progress.step == progress.total // 4 * 2 + 1:
+        here = {"member": member, "phase": progress.phase}
+        if where == here and progress.step == progress.total // 4 * 2 + 1:
             raise KeyboardInterrupt
         tell(self, member, progress)
 
@@ -87,12 +90,14 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     yield where
 
 
-def interrupted(world: Path, out: Path, killed_at: dict[str, int], *options: object) -> Result:
-    killed_at["member"] = 1
+def interrupted(world: Path, out: Path, killed_at: dict[str, Any], *options: object, phase: str = "training") -> Result:
+    """Training was killed at the second of two members."""
+    killed_at |= {"member": 1, "phase": phase}
     result = run(world, "--out", out, *options)
     killed_at.clear()
     assert result.exit_code == 130 and result.stderr.startswith("error: interrupted") and result.stderr.count("\n") == 1
-    assert sorted(path.name for path in (out / "training").iterdir()) == ["member-0.safetensors", "member-1.safetensors"]
+    kept = {"pre-training": ["pretrained-0"], "training": ["member-0", "member-1", "pretrained-0", "pretrained-1"]}[phase]
+    assert sorted(path.stem for path in (out / "training").iterdir()) == kept
     return result
 
 
@@ -129,9 +134,10 @@ def test_a_bundle_is_replaced_only_by_force(world: Path, tmp_path: Path) -> None
     assert sha256_of(out / "manifest.json") != before and Bundle.load(out).card["training"]["seed"] == 3
 
 
-def test_a_killed_training_is_resumed_to_the_byte(world: Path, tmp_path: Path, killed_at: dict[str, int]) -> None:
+@pytest.mark.parametrize("phase", ["pre-training", "training"])
+def test_a_killed_training_is_resumed_to_the_byte(world: Path, tmp_path: Path, killed_at: dict[str, Any], phase: str) -> None:
     out = tmp_path / "bundle"
-    interrupted(world, out, killed_at)
+    interrupted(world, out, killed_at, phase=phase)
     assert not (out / "manifest.json").exists()
     check_refused(run(world, "--out", out), "holds an interrupted training; go on with --resume, or start again with --force")
     assert run(world, "--out", out, "--resume").exit_code == 0
@@ -139,14 +145,14 @@ def test_a_killed_training_is_resumed_to_the_byte(world: Path, tmp_path: Path, k
     assert not (out / "training").exists() and not (out / ".lock").exists()
 
 
-def test_a_killed_training_is_thrown_away_by_force(world: Path, tmp_path: Path, killed_at: dict[str, int]) -> None:
+def test_a_killed_training_is_thrown_away_by_force(world: Path, tmp_path: Path, killed_at: dict[str, Any]) -> None:
     interrupted(world, tmp_path, killed_at)
     check_refused(run(world, "--out", tmp_path, "--resume", "--force"), "--resume and --force")
     assert run(world, "--out", tmp_path, "--force", "--seed", 9).exit_code == 0
     assert Bundle.load(tmp_path).card["training"]["seed"] == 9
 
 
-def test_a_killed_replacement_leaves_the_old_bundle_and_can_be_resumed(world: Path, tmp_path: Path, killed_at: dict[str, int]) -> None:
+def test_a_killed_replacement_leaves_the_old_bundle_and_can_be_resumed(world: Path, tmp_path: Path, killed_at: dict[str, Any]) -> None:
     out = tmp_path / "bundle"
     assert run(world, "--out", out, "--seed", 5).exit_code == 0
     interrupted(world, out, killed_at, "--force")
@@ -156,7 +162,7 @@ def test_a_killed_replacement_leaves_the_old_bundle_and_can_be_resumed(world: Pa
 
 
 def test_an_interrupted_training_is_never_resumed_with_other_data_or_settings(
-    world: Path, tmp_path: Path, killed_at: dict[str, int]
+    world: Path, tmp_path: Path, killed_at: dict[str, Any]
 ) -> None:
     out, data = tmp_path / "bundle", tiny.notes()
     interrupted(world, out, killed_at)
@@ -165,7 +171,7 @@ def test_an_interrupted_training_is_never_resumed_with_other_data_or_settings(
     check_refused(run(world, "--out", out, "--resume", "--seed", 1), "made from other data or settings than this run's")
 
 
-def test_a_damaged_checkpoint_is_one_line(world: Path, tmp_path: Path, killed_at: dict[str, int]) -> None:
+def test_a_damaged_checkpoint_is_one_line(world: Path, tmp_path: Path, killed_at: dict[str, Any]) -> None:
     interrupted(world, tmp_path, killed_at)
     path = tmp_path / "training" / "member-1.safetensors"
     content = bytearray(path.read_bytes())

@@ -218,7 +218,7 @@ def _held(contest: Contest, entries: list[Entry], out: Path) -> pl.DataFrame:
             entries,
             out / PARTS,
             tell=lambda entry, member, progress: bar.to(
-                place[entry], f"{entry.file}, member {member + 1}, step {progress.step} of {progress.total}"
+                place[entry], f"{entry.file}, {progress.phase} member {member + 1}, step {progress.step} of {progress.total}"
             ),
         )
 

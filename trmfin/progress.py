@@ -51,19 +51,18 @@ class Bar:
 
 
 class TrainingProgress(Bar):
-    """Steps of all members together, with the last validation loss."""
+    """Steps of all members together, of pre-training and then of training, with the last validation loss."""
 
-    def __init__(self, members: int, what: str = "training") -> None:
-        super().__init__(what, 0)
-        self._members, self._steps = members, dict.fromkeys(range(members), 0)
+    def __init__(self, members: int) -> None:
+        super().__init__("training", 0)
+        self._members, self._phase, self._steps = members, "", dict.fromkeys(range(members), 0)
 
     def tell(self, member: int, progress: FitProgress) -> None:
-        """What `learn` calls; a member below 0 is pre-training."""
-        if member < 0:
-            self.to(progress.step, "pre-training on histories", progress.total)
-            return
+        """What `learn` calls."""
+        if progress.phase != self._phase:
+            self._phase, self._note, self._steps = progress.phase, "", dict.fromkeys(range(self._members), 0)
         self._steps[member] = progress.step
-        judged = (
-            f"member {member + 1} of {self._members}: validation loss {progress.validation:.4f}" if progress.validation is not None else ""
-        )
-        self.to(sum(self._steps.values()), judged, progress.total * self._members)
+        note = "pre-training on histories" if progress.phase == "pre-training" else ""
+        if progress.validation is not None:
+            note = f"member {member + 1} of {self._members}: validation loss {progress.validation:.4f}"
+        self.to(sum(self._steps.values()), note, progress.total * self._members)

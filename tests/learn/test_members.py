@@ -1,9 +1,7 @@
 """Members of an ensemble: each its own seed and held-out part, the same wherever they are trained."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,9 @@ import torch
 from tests.learn.test_fit import SHORT
 from tests.learn.tiny import MODEL, World, notes, world
 from tests.worlds import grid
-from trmfin.errors import RunError
 from trmfin.learn.fit import Progress
 from trmfin.learn.holdout import holdouts
-from trmfin.learn.members import Job, TrainedEnsemble, _received, _work, fit_members, primary_logits
+from trmfin.learn.members import TrainedEnsemble, fit_members, primary_logits
 from trmfin.model.config import ModelConfig
 from trmfin.model.ensemble import Ensemble
 from trmfin.sequences.fitted import Fitted
@@ -113,49 +110,3 @@ def test_logits_of_answers_per_token_are_left_at_zero() -> None:
     bins = Fitted.fit(sequences, np.arange(2), 4)
     network = Ensemble(sequences.task, bins, MODEL).eval()
     assert np.array_equal(primary_logits(network, sequences.aligned(bins), np.arange(2)), np.zeros((2, 2)))
-
-
-def job(**changes: Any) -> Job:
-    where = world()
-    (split,) = holdouts(where.sequences, np.arange(64), 1, 0)
-    plain = Job(
-        index=3,
-        sequences=where.sequences,
-        split=split,
-        fitted=where.fitted,
-        model=MODEL,
-        settings=SHORT,
-        initial=None,
-        checkpoint=None,
-        max_seconds=None,
-    )
-    return replace(plain, **changes)
-
-
-def test_an_expected_failure_of_a_members_process_is_raised_where_it_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trmfin.learn.members.signal.signal", lambda *arguments: None)
-    monkeypatch.setattr("trmfin.learn.members.torch.set_num_threads", lambda count: None)
-    ours, theirs = Pipe(duplex=False)
-    _work(job(checkpoint=Path("missing") / "member"), theirs)
-    messages = [ours.recv()]
-    while messages[-1][0] == "progress":
-        messages.append(ours.recv())
-    assert messages[-1][0] == "error" and isinstance(messages[-1][1], RunError) and "cannot be written" in str(messages[-1][1])
-
-
-def test_a_members_process_ends_quietly_when_the_one_that_started_it_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("trmfin.learn.members.signal.signal", lambda *arguments: None)
-    monkeypatch.setattr("trmfin.learn.members.torch.set_num_threads", lambda count: None)
-    ours, theirs = Pipe(duplex=False)
-    ours.close()
-    _work(job(checkpoint=tmp_path / "member"), theirs)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("sent", [b"", b"\x00\x00"])
-def test_a_process_that_dies_without_a_word_is_one_clear_error(sent: bytes) -> None:
-    ours, theirs = Pipe(duplex=False)
-    os.write(theirs.fileno(), sent)
-    theirs.close()
-    with pytest.raises(RunError, match="training of member 3 ended without a word .*--resume"):
-        _received(ours, job())

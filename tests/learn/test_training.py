@@ -21,7 +21,7 @@ from trmfin.learn.holdout import holdouts
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.metrics import auc, log_loss
 from trmfin.learn.recipe import Recipe
-from trmfin.learn.training import PRETRAINED, PRETRAINING, Learnt, begin, bundle_of, held_out_metrics, learn, reference
+from trmfin.learn.training import Learnt, Start, begin, bundle_of, held_out_metrics, learn, reference
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.task import Target, Task
 
@@ -124,34 +124,56 @@ def test_reference_rows_are_spread_over_training_rows_as_the_network_sees_them()
     assert np.array_equal(found["mask"].to_numpy()[-1], batch.mask[0])
 
 
+PRETRAINED = replace(RECIPE, training=replace(RECIPE.training, pretrain_epochs=1.0))
+
+
+def same(one: Start, other: Start) -> bool:
+    return len(one.weights) == len(other.weights) and all(
+        a.keys() == b.keys() and all(np.array_equal(value, b[name], equal_nan=True) for name, value in a.items())
+        for a, b in zip(one.weights, other.weights, strict=True)
+    )
+
+
 def test_pre_training_sees_histories_and_no_target() -> None:
-    recipe = replace(RECIPE, training=replace(RECIPE.training, pretrain_epochs=1.0))
     before = torch.get_rng_state()
-    one = begin(data(), np.arange(120), recipe)
-    blank = begin(build(notes(120, labelled=False), TASK), np.arange(120), recipe)
-    assert one.fitted == blank.fitted and one.weights is not None and blank.weights is not None
-    assert all(np.array_equal(value, blank.weights[name], equal_nan=True) for name, value in one.weights.items())
-    assert torch.equal(before, torch.get_rng_state()) and not any(name.startswith(("heads.", "halt.")) for name in one.weights)
-    started = learn(data(), np.arange(120), recipe, start=one)
+    one = begin(data(), np.arange(120), PRETRAINED)
+    blank = begin(build(notes(120, labelled=False), TASK), np.arange(120), PRETRAINED)
+    assert one.fitted == blank.fitted and len(one.weights) == RECIPE.model.members and same(one, blank)
+    assert torch.equal(before, torch.get_rng_state()) and not any(name.startswith(("heads.", "halt.")) for name in one.weights[0])
+    started = learn(data(), np.arange(120), PRETRAINED, start=one)
     assert not torch.equal(started.ensemble.network.networks[0].places, learnt().ensemble.network.networks[0].places)
 
 
+def test_each_member_is_pre_trained_with_a_seed_of_its_own_the_same_side_by_side() -> None:
+    in_turn, side_by_side = (begin(data(), np.arange(120), PRETRAINED, workers=workers) for workers in (1, 2))
+    assert same(in_turn, side_by_side)
+    assert not np.array_equal(in_turn.weights[0]["places"], in_turn.weights[1]["places"])
+
+
+def test_a_timeless_task_has_no_next_event_and_is_not_pre_trained() -> None:
+    assert begin(build(notes(120), replace(TASK, timeless=True)), np.arange(120), PRETRAINED).weights == ()
+
+
 def test_pre_training_is_told_timed_and_not_repeated_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = replace(RECIPE, training=replace(RECIPE.training, pretrain_epochs=1.0))
-    told: list[tuple[int, int]] = []
-    first = begin(data(), np.arange(120), recipe, folder=tmp_path, tell=lambda member, progress: told.append((member, progress.step)))
-    assert told == [(PRETRAINING, step) for step in range(1, 9)]
-    monkeypatch.setattr("trmfin.learn.training.pretrain", lambda *arguments, **options: pytest.fail("pre-trained twice"))
-    again = begin(data(), np.arange(120), recipe, folder=tmp_path)
-    assert first.weights is not None and again.weights is not None and first.weights.keys() == again.weights.keys()
-    assert all(np.array_equal(value, again.weights[name]) for name, value in first.weights.items())
+    told: list[tuple[int, str, int]] = []
+    first = begin(
+        data(),
+        np.arange(120),
+        PRETRAINED,
+        folder=tmp_path,
+        tell=lambda member, progress: told.append((member, progress.phase, progress.step)),
+    )
+    assert told == [(member, "pre-training", step) for member in (0, 1) for step in range(1, 9)]
+    monkeypatch.setattr("trmfin.learn.pretrain.pretrain", lambda *arguments, **options: pytest.fail("pre-trained twice"))
+    assert same(first, begin(data(), np.arange(120), PRETRAINED, folder=tmp_path))
     with pytest.raises(RunError, match="made from other data or settings"):
-        begin(data(), np.arange(110), recipe, folder=tmp_path)
-    damaged = bytearray((tmp_path / PRETRAINED).read_bytes())
+        begin(data(), np.arange(110), PRETRAINED, folder=tmp_path)
+    kept = tmp_path / "pretrained-1.safetensors"
+    damaged = bytearray(kept.read_bytes())
     damaged[-1] ^= 1
-    (tmp_path / PRETRAINED).write_bytes(damaged)
+    kept.write_bytes(damaged)
     with pytest.raises(RunError, match="not a readable checkpoint"):
-        begin(data(), np.arange(120), recipe, folder=tmp_path)
+        begin(data(), np.arange(120), PRETRAINED, folder=tmp_path)
 
 
 def test_the_time_of_pre_training_is_taken_from_the_members(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,15 @@ TIME = pl.Datetime("us", "UTC")
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MODEL = ModelConfig(width=8, head_width=4, blocks=1, inner_multiple=4, latent_steps=1, answer_steps=1, supervision_steps=2, bins=4)
 TRAINING = TrainSettings(
-    epochs=30, batch_size=16, learning_rate=1e-2, warmup_steps=5, weight_decay=0.01, average_decay=0.9, validations=4, clip_norm=5.0
+    epochs=30,
+    pretrain_epochs=0,
+    batch_size=16,
+    learning_rate=1e-2,
+    warmup_steps=5,
+    weight_decay=0.01,
+    average_decay=0.9,
+    validations=4,
+    clip_norm=5.0,
 )
 TASK = Task(
     name="notes",

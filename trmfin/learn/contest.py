@@ -82,10 +82,10 @@ class Contest:
             )
 
     def start(self, fold: int, recipe: Recipe, tell: Tell) -> Start:
-        """What the fold's histories teach without their targets; the same for all draws of labels."""
+        """What the fold's histories teach without their targets; the same for any number of labels."""
         key = fold, recipe
         if key not in self.starts:
-            self.starts[key] = begin(self.sequences, self.splits[fold].train, recipe, tell=tell)
+            self.starts[key] = begin(self.sequences, self.splits[fold].train, recipe, workers=self.workers, tell=tell)
         return self.starts[key]
 
     @property
@@ -198,7 +198,7 @@ def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]
         p = answer.p[:, None]
     else:
         recipe = entry_recipe(contest, entry)
-        start = contest.start(entry.fold, recipe, tell) if entry.labels else None
+        start = contest.start(entry.fold, recipe, tell)
         workers = min(contest.workers, recipe.model.members)
         learnt = learn(contest.sequences, train, recipe, start=start, workers=workers, tell=tell)
         raw = primary_logits(learnt.ensemble.network, contest.sequences.aligned(learnt.fitted), split.test)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class Progress:
     seconds: float
     loss: float
     validation: float | None = None
+    phase: Literal["pre-training", "training"] = "training"
 
 
 @dataclass(frozen=True, kw_only=True)

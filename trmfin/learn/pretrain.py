@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,12 +19,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trmfin.learn import checkpoint
 from trmfin.learn.checkpoint import Weights
 from trmfin.learn.fit import Progress
 from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
 from trmfin.learn.settings import TrainSettings
 from trmfin.learn.slots import HIDE, Slots, draw
 from trmfin.learn.threads import one_thread
+from trmfin.learn.workers import run_jobs, seconds_each
 from trmfin.model.config import ModelConfig
 from trmfin.model.layers import linear
 from trmfin.model.network import Network
@@ -33,6 +36,65 @@ from trmfin.sequences.sequences import Sequences
 
 BATCH = 256  # samples, at most
 READERS = ("heads.", "halt.")  # what is not kept: it answers another question
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One member's pre-training."""
+
+    index: int
+    sequences: Sequences  # aligned
+    rows: NDArray[np.int64]
+    fitted: Fitted
+    model: ModelConfig
+    settings: TrainSettings  # of the ensemble
+    kept: Path | None  # where its weights are kept, and taken from where they are
+    max_seconds: float | None
+
+    def run(self, tell: Callable[[Progress], None]) -> Weights:
+        settings = self.settings.of_member(self.index)
+        identity = checkpoint.identity(self.sequences, self.rows, self.rows, self.model, settings)
+        if self.kept is not None and self.kept.exists():
+            return checkpoint.load_weights(self.kept, identity)
+        weights = pretrain(
+            self.sequences, self.rows, fitted=self.fitted, model=self.model, settings=settings, max_seconds=self.max_seconds, tell=tell
+        )
+        if self.kept is not None:
+            checkpoint.save_weights(self.kept, weights, identity)
+        return weights
+
+
+def pretrain_members(
+    sequences: Sequences,
+    rows: NDArray[np.int64],
+    *,
+    fitted: Fitted,
+    model: ModelConfig,
+    settings: TrainSettings,
+    folder: Path | None = None,
+    max_seconds: float | None = None,
+    workers: int = 1,
+    tell: Callable[[int, Progress], None] = lambda member, progress: None,
+) -> tuple[Weights, ...]:
+    """What each member of an ensemble starts from: each is pre-trained with a seed of its own, so that they stay different.
+
+    folder: where each member's weights are kept, and taken from where they are. max_seconds: of all together. See `pretrain`.
+    """
+    workers = min(workers, model.members)
+    jobs = [
+        Job(
+            index=index,
+            sequences=sequences,
+            rows=rows,
+            fitted=fitted,
+            model=replace(model, members=1),
+            settings=settings,
+            kept=None if folder is None else folder / f"pretrained-{index}.safetensors",
+            max_seconds=seconds_each(max_seconds, model.members, workers),
+        )
+        for index in range(model.members)
+    ]
+    return tuple(run_jobs(jobs, workers, tell))
 
 
 def pretrain(
@@ -66,9 +128,9 @@ def _pretrained(
     began = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = Network(sequences.task, fitted, replace(model, members=1))
+        network = Network(sequences.task, fitted, model)
         foretell = Foretell(network)
-    size = min(settings.batch_size, BATCH)
+    size = min(settings.for_samples(len(rows)).batch_size, BATCH)
     total = max(round(settings.pretrain_epochs * len(rows) / size), 1)
     both = nn.ModuleList([network, foretell])
     optimiser = make_optimiser(both, settings.optimiser, settings.learning_rate, settings.weight_decay)
@@ -85,7 +147,7 @@ def _pretrained(
         rate.step()
         average.update(network)
         seconds = time.monotonic() - began
-        tell(Progress(step=step + 1, total=total, seconds=seconds, loss=float(loss.detach())))
+        tell(Progress(step=step + 1, total=total, seconds=seconds, loss=float(loss.detach()), phase="pre-training"))
         if seconds > max_seconds:
             break
     kept = average.module.state_dict().items()

@@ -12,6 +12,7 @@ KINDS: dict[str, tuple[Any, str]] = {"int": (int, "a whole number"), "float": (i
 BATCHES = 16  # in one pass, at least, as long as a batch does not fall below SMALLEST_BATCH
 SMALLEST_BATCH = 64
 WARMUP_SHARE = 0.2
+SEEDS_APART = 1000  # so that runs of neighbouring seeds share no member
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class TrainSettings:
 
     seed: int = 0
     epochs: float = 9.0  # passes over the training samples; each pass gives every sample all its supervision steps
-    pretrain_epochs: float = 0.0  # passes over all histories, labelled or not, foretelling the next event, before training
+    pretrain_epochs: float = 6.0  # passes over all histories, labelled or not, foretelling the next event, before training
     batch_size: int = 512  # B: slots, at most: fewer where samples are few
     learning_rate: float = 2e-3
     warmup_steps: int = 200  # of the learning rate; at most WARMUP_SHARE of a run
@@ -68,6 +69,10 @@ class TrainSettings:
     def for_samples(self, count: int) -> TrainSettings:
         """The same training for few samples: smaller batches, so that enough steps are taken."""
         return replace(self, batch_size=min(self.batch_size, max(count // BATCHES, SMALLEST_BATCH)))
+
+    def of_member(self, index: int) -> TrainSettings:
+        """The same training with the seed of one member."""
+        return replace(self, seed=self.seed * SEEDS_APART + index)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trmfin.errors import DataError
-from trmfin.learn import checkpoint
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, probability
+from trmfin.learn.checkpoint import Weights
 from trmfin.learn.fit import Progress
 from trmfin.learn.halting import TOLERANCE, cheapest_epsilon, steps_used
 from trmfin.learn.holdout import holdouts, known
 from trmfin.learn.intervals import summary
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.policy import Policy
-from trmfin.learn.pretrain import pretrain
+from trmfin.learn.pretrain import pretrain_members
 from trmfin.learn.recipe import Recipe
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
@@ -33,8 +32,6 @@ LIMITS = (
     "Valid for data like that of its window. Held-out metrics are of the members that had not seen a row; "
     "test results are in the report of an evaluation."
 )
-PRETRAINING = -1  # the member that `tell` names while there are none yet
-PRETRAINED = "pretrained.safetensors"
 LEAST_SECONDS = 1.0  # for members, however long pre-training took
 Tell = Callable[[int, Progress], None]
 
@@ -57,7 +54,7 @@ class Start:
     """What is learnt from histories alone, before any target is looked at."""
 
     fitted: Fitted
-    weights: checkpoint.Weights | None  # of pre-training; None = members start at random
+    weights: tuple[Weights, ...]  # of pre-training, one a member; empty = members start at random
 
 
 def begin(
@@ -67,26 +64,28 @@ def begin(
     *,
     folder: Path | None = None,
     max_seconds: float | None = None,
+    workers: int = 1,
     tell: Tell = lambda member, progress: None,
 ) -> Start:
-    """Fit bins and vocabularies on the rows `histories`, and pre-train on them where the recipe says so.
+    """Fit bins and vocabularies on the rows `histories`, and pre-train members on them where the recipe says so.
 
-    sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too. folder: where the weights are
-    kept, and taken from where they are. max_seconds: of pre-training. tell: called as member PRETRAINING.
+    sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too. A timeless task has no next
+    event to foretell, so it is not pre-trained. max_seconds: of pre-training. See `pretrain_members` for the rest.
     """
-    model, settings = recipe.model, recipe.training
-    fitted = Fitted.fit(sequences, histories, model.bins)
-    if not settings.pretrain_epochs:
-        return Start(fitted=fitted, weights=None)
-    aligned = sequences.aligned(fitted)
-    kept = None if folder is None else folder / PRETRAINED
-    identity = checkpoint.identity(aligned, histories, histories, model, settings)
-    if kept is not None and kept.exists():
-        return Start(fitted=fitted, weights=checkpoint.load_weights(kept, identity))
-    told = partial(tell, PRETRAINING)
-    weights = pretrain(aligned, histories, fitted=fitted, model=model, settings=settings, max_seconds=max_seconds, tell=told)
-    if kept is not None:
-        checkpoint.save_weights(kept, weights, identity)
+    fitted = Fitted.fit(sequences, histories, recipe.model.bins)
+    if not recipe.training.pretrain_epochs or sequences.task.timeless:
+        return Start(fitted=fitted, weights=())
+    weights = pretrain_members(
+        sequences.aligned(fitted),
+        histories,
+        fitted=fitted,
+        model=recipe.model,
+        settings=recipe.training,
+        folder=folder,
+        max_seconds=max_seconds,
+        workers=workers,
+        tell=tell,
+    )
     return Start(fitted=fitted, weights=weights)
 
 
@@ -114,7 +113,7 @@ def learn(
     _check_both_classes(sequences, np.unique(np.concatenate([split.test for split in splits])))
     began = time.monotonic()
     half = None if max_seconds is None else max_seconds / 2
-    start = start or begin(sequences, rows, recipe, folder=folder, max_seconds=half, tell=tell)
+    start = start or begin(sequences, rows, recipe, folder=folder, max_seconds=half, workers=workers, tell=tell)
     left = None if max_seconds is None else max(max_seconds - (time.monotonic() - began), LEAST_SECONDS)
     ensemble = fit_members(
         sequences.aligned(start.fitted),
