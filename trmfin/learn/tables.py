@@ -47,11 +47,11 @@ WORDS = {  # section → what its tables show and how to read them
         "oracle must have seen what it should not: a leak."
     ),
     "scarcity": (
-        "Trained on so few labelled samples, the same for every model, and tested on all test samples of the fold. Networks fit their "
-        "bins to all histories of the fold, labelled or not; logistic and LightGBM see the labelled samples alone. In brackets "
-        "the 95 % t-interval over draws, somewhat too short because draws share samples. The last two columns are the difference "
-        "between TRM and the row's model draw by draw, and on how many draws TRM is ahead: AUC above 0 and log-loss below 0 speak "
-        "for TRM; an interval that holds 0 is no evidence of a difference."
+        "Trained on so few labelled samples, the same for every model, and tested on all test samples of the fold. Networks also learn "
+        "from the histories of all training samples of the fold, labelled or not; logistic and LightGBM see the labelled samples alone. "
+        "In brackets the 95 % t-interval over draws, somewhat too short because draws share samples. The last two columns are the "
+        "difference between TRM and the row's model draw by draw, and on how many draws TRM is ahead: AUC above 0 and log-loss below 0 "
+        "speak for TRM; an interval that holds 0 is no evidence of a difference."
     ),
 }
 
