@@ -2,7 +2,8 @@
 
 Reads (a) the wide file "default of credit card clients" (UCI 350, Yeh & Lien 2009, doi:10.1016/j.eswa.2007.12.020) as it
 comes, one line a client, September to April 2005, and (b) a long table, one line a client and month. Amounts are in
-currency units with at most two decimals. Status: -2 no use, -1 paid in full, 0 revolving, n months late.
+currency units; more than two decimals are rounded half-even to two, and counted. Status: -2 no use, -1 paid in full, 0
+revolving, n months late.
 """
 
 from __future__ import annotations

@@ -47,6 +47,15 @@ def test_renamed_columns_are_shown_and_recorded(raw: Path, tmp_path: Path) -> No
     assert read_json(tmp_path / "p" / "manifest.json", DataError)["inputs"][0]["renamed"] == {"Customer": "client", "MONTH": "month"}
 
 
+def test_rounded_cells_are_shown_in_one_line_and_recorded(raw: Path, tmp_path: Path) -> None:
+    raw.write_bytes(tiny.CSV.replace(b"10.50", b"10.5049") + b"".join(b"C%d,2024-01,0,1.005\n" % number for number in range(1000)))
+    result = run(raw, "--out", tmp_path / "p")
+    assert result.stdout.splitlines()[2] == "  rounded to the column's decimals: paid 1,001"
+    assert read_json(tmp_path / "p" / "manifest.json", DataError)["rounded"] == {"statements": {"paid": 1001}}
+    raw.write_bytes(tiny.CSV)
+    assert "rounded to" not in run(raw, "--out", tmp_path / "q").stdout
+
+
 def test_too_many_rejects_stop_and_are_written(raw: Path, tmp_path: Path) -> None:
     result = run(raw, "--out", tmp_path / "p")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)

@@ -33,8 +33,9 @@ def main(
     """Read raw files, keep the rows that fit, and write them as events and samples.
 
     Every row is either accepted or rejected; a rejected row keeps its line number and every rule it broke, in
-    PREPARED/rejects.parquet. Text may be UTF-8 or latin-1, separated by comma, semicolon, tab or bar; column names may
-    differ in case, blanks and dots. In a folder, truth.parquet of a simulated world comes along.
+    PREPARED/rejects.parquet. Amounts with more decimals than their column has are rounded half-even and counted. Text may be
+    UTF-8 or latin-1, separated by comma, semicolon, tab or bar; column names may differ in case, blanks and dots. In a folder,
+    truth.parquet of a simulated world comes along.
 
     \b
     Example:
@@ -91,6 +92,8 @@ def _report(intake: Intake, prepared: Prepared, out: Path) -> None:
         typer.echo(f"{item['name']:<{width}}  {item['table']:<12}  {item['encoding']:<14}  {counts}")
         if item["renamed"]:
             typer.echo(f"  read as: {', '.join(f'{found!r} = {column}' for found, column in item['renamed'].items())}")
+        if rounded := intake.rounded[item["table"]]:
+            typer.echo(f"  rounded to the column's decimals: {', '.join(f'{column} {count:,}' for column, count in rounded.items())}")
     if intake.rules:
         typer.echo(f"\n{'rows':>8}  broke the rule, for example")
     for rule, count in list(intake.rules.items())[:LISTED]:

@@ -66,6 +66,15 @@ def test_the_manifest_tells_where_everything_came_from(tmp_path: Path) -> None:
     assert manifest["files"] == {name: sha256_of(tmp_path / name) for name in ("events.parquet", "samples.parquet", "rejects.parquet")}
 
 
+def test_the_manifest_tells_what_was_rounded_in_which_table_and_column(tmp_path: Path) -> None:
+    rows = [{**row, "paid": paid} for row, paid in zip(ROWS, ("3961.12987", "7", "0.30000000000000004"), strict=True)]
+    intake = take_in(TINY, {"statements": raw_from_frame(pl.DataFrame(rows), "given")}, NOW)
+    assert (intake.rounded, intake.rejects.height) == ({"statements": {"paid": 2}}, 0)
+    prepared = made(rows)
+    assert prepared.events.sort("event_id")["paid"].to_list() == [396_113, 700, 30]
+    assert prepared.write(tmp_path)["rounded"] == {"statements": {"paid": 2}} and made().manifest["rounded"] == {"statements": {}}
+
+
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         made([*ROWS, *BAD]).write(tmp_path / name)

@@ -22,7 +22,7 @@ class Loan(dy.Schema):
     month = dy.Date(metadata={"period": "month"})
     due = dy.Date(nullable=True, metadata={"future": True})
     status = dy.Int64(min=-2, max=9)
-    paid = dy.Decimal(scale=2, nullable=True)
+    paid = dy.Decimal(scale=2, nullable=True, min=0)
     rate = dy.Float64(nullable=True)
     note = dy.String(nullable=True, metadata={"optional": True})
 
@@ -53,7 +53,8 @@ def test_an_accepted_row_has_the_schemas_types_and_its_line() -> None:
     ("change", "expected"),
     [
         ({"status": "abc"}, ["status|dtype: found 'abc', expected an integer"]),
-        ({"paid": "1.505"}, ["paid|dtype: found '1.505', expected a number with at most 2 decimals"]),
+        ({"paid": "1,50"}, ["paid|dtype: found '1,50', expected a number like 1234.50, within ±1e36"]),
+        ({"paid": "-0.006"}, ["paid|min: found '-0.006', rounded to -0.01, expected at least 0"]),
         ({"month": "31.01.2024"}, ["month|dtype: found '31.01.2024', expected a date like 2024-01-31"]),
         ({"status": ""}, ["status|nullability"]),
         ({"status": "NaN"}, ["status|dtype: found 'NaN', expected an integer"]),
@@ -69,7 +70,7 @@ def test_an_accepted_row_has_the_schemas_types_and_its_line() -> None:
         (
             {"paid": "x", "status": "12", "rate": "inf"},
             [
-                "paid|dtype: found 'x', expected a number with at most 2 decimals",
+                "paid|dtype: found 'x', expected a number like 1234.50, within ±1e36",
                 "status|max: found '12', expected at most 9",
                 "rate|inf: found 'inf'",
             ],
@@ -110,6 +111,13 @@ def test_a_row_of_bytes_and_lists_is_kept_too() -> None:
     assert json.loads(rejects["row"][0])["status"] == [1]
 
 
+def test_rounded_cells_of_accepted_rows_are_counted_and_rejects_keep_what_was_read() -> None:
+    sifted = sift(table({"paid": "1.505"}, {"paid": "1.50"}, {"paid": "2.675", "status": "99"}, {"paid": "1e1"}), Loan, "loans", {}, NOW)
+    assert (sifted.accepted["paid"].to_list(), sifted.rounded) == ([Decimal("1.50"), Decimal("1.50"), Decimal("10.00")], {"paid": 1})
+    assert [json.loads(row)["paid"] for row in sifted.rejects["row"]] == ["2.675"]
+    assert sift(table({}, {"paid": "2.675", "status": "99"}), Loan, "loans", {}, NOW).rounded == {}
+
+
 def test_typed_input_gives_what_text_gives() -> None:
     typed = pl.DataFrame([GOOD | {"month": date(2024, 1, 1), "status": 0.0, "paid": 1.5, "rate": 0.1}])
     assert sift(raw_from_frame(typed, "given"), Loan, "loans", {}, NOW).accepted.equals(
@@ -146,7 +154,27 @@ def test_a_rule_that_cannot_be_evaluated_is_the_pipelines_error() -> None:
 
 
 CELL = st.sampled_from(
-    ["", "0", "1", "-3", "9", "3.0", "x", "nan", "inf", "2024-01", "2024-13", "=a", "é", "1e9", " 1 ", "10000000000000000000000"]
+    [
+        "",
+        "0",
+        "1",
+        "-3",
+        "9",
+        "3.0",
+        "x",
+        "nan",
+        "inf",
+        "2024-01",
+        "2024-13",
+        "=a",
+        "é",
+        "1e9",
+        "0.125",
+        "1e400",
+        "1e-400",
+        " 1 ",
+        "10000000000000000000000",
+    ]
 )
 
 

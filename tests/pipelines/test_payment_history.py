@@ -120,7 +120,10 @@ def test_pay_1_stands_for_pay_0_where_that_is_absent() -> None:
         ("PAY_6", "", "PAY_6|nullability"),
         ("BILL_AMT1", "NaN", "BILL_AMT1|dtype"),
         ("BILL_AMT6", "1e30", "BILL_AMT6|dtype"),
-        ("BILL_AMT2", "1.005", "BILL_AMT2|dtype"),
+        ("BILL_AMT2", "1e-400", "BILL_AMT2|dtype"),
+        ("LIMIT_BAL", "0.004", "LIMIT_BAL|min_exclusive"),
+        ("AGE", "151", "AGE|max"),
+        ("SEX", "3", "SEX|max"),
         ("PAY_AMT1", "-1", "PAY_AMT1|min"),
         ("EDUCATION", "7", "EDUCATION|max"),
         ("EDUCATION", "", "EDUCATION|nullability"),
@@ -141,6 +144,13 @@ def test_pay_1_stands_for_pay_0_where_that_is_absent() -> None:
 )
 def test_a_row_that_breaks_a_rule_is_refused_by_name(column: str, text: str, rule: str) -> None:
     assert broken_rules({**(CLIENT if column in CLIENT else MONTH | {"education": "1"}), column: text}) == [rule]
+
+
+def test_amounts_beyond_two_decimals_are_rounded_half_even_and_counted() -> None:
+    made = prepared({**CLIENT, "BILL_AMT1": "3961.1299999", "BILL_AMT2": "1.005", "PAY_AMT1": "1e-17", "LIMIT_BAL": "2e4"})
+    newest, before = made.events.sort("event_time", descending=True).head(2).rows(named=True)
+    assert (newest["billed"], newest["paid"], before["billed"], made.samples["limit"][0]) == (396_113, 0, 100, 2_000_000)
+    assert made.manifest["rounded"] == {"wide": {"BILL_AMT1": 1, "BILL_AMT2": 1, "PAY_AMT1": 1}}
 
 
 @pytest.mark.parametrize("month", ["2024-02", "2024-02-17"])

@@ -1,7 +1,7 @@
 """A raw column as the type its schema asks for: exactly, or not at all. A value that cannot be read exactly becomes null.
 
-Text is stripped first and blank text is null. No value is rounded, cut or guessed: "3.0" is the integer 3, "3.5" is none;
-"1.555" is no amount with two decimals; "02.01.2024" is no date.
+Text is stripped first and blank text is null. No value is cut or guessed: "3.0" and "3e0" are the integer 3, "3.5" is none;
+"02.01.2024" is no date. Only a decimal column rounds, half-even to its scale, and says where: "1.555" is the amount 1.56.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from datetime import date
 
 import polars as pl
 
-EXACT_FLOAT = 2.0**53  # every integer up to here is a float of its own
+from trmfin.data.numbers import EXACT_FLOAT, Converted, decimals, whole_numbers
+
 TRUE = ("true", "yes", "1")
 FALSE = ("false", "no", "0")
 TIMES = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
@@ -34,11 +35,18 @@ def legible(column: pl.Series) -> pl.Series:
     return _texts(safe).zip_with(safe.is_not_null() | column.is_null(), "beyond the calendar: " + column.to_physical().cast(pl.String))
 
 
-def converted(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """`raw` (already `stripped`) as `dtype`, null where its value is not exactly one of that type. (N,) → (N,).
+def converted(raw: pl.Series, dtype: pl.DataType) -> Converted:
+    """`raw` (already `stripped`) as `dtype`, null where its value is none of that type. (N,) → (N,).
 
+    More decimals than a decimal column's scale are rounded, see `decimals`; any other value is read exactly or is null.
     NaN and infinities stay in a float column, for its schema to judge; in any other they are null.
     """
+    if isinstance(dtype, pl.Decimal) and raw.dtype != dtype and (raw.dtype.is_numeric() or raw.dtype == pl.String):
+        return decimals(raw, dtype)
+    return Converted(values=_exactly(raw, dtype))
+
+
+def _exactly(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
     if raw.dtype == dtype:
         return _in_calendar(raw) if raw.dtype in (pl.Date, pl.Datetime) else raw
     if raw.dtype == pl.Null:
@@ -48,7 +56,6 @@ def converted(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
     for kind, read in (
         (dtype.is_integer(), _integers),
         (dtype.is_float(), _floats),
-        (dtype.is_decimal(), _decimals),
         (dtype == pl.Date, _dates),
         (dtype == pl.Datetime, _times),
         (dtype == pl.Boolean, _booleans),
@@ -63,7 +70,7 @@ def converted(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
 def expectation(dtype: pl.DataType) -> str:
     """What a value of `dtype` looks like, in words for a message."""
     if isinstance(dtype, pl.Decimal):
-        return f"a number with at most {dtype.scale} decimals"
+        return f"a number like {1234.5:.{dtype.scale}f}, within ±1e{dtype.precision - dtype.scale}"
     if isinstance(dtype, pl.Enum):
         return "one of " + ", ".join(dtype.categories.head(8)) + (", …" if len(dtype.categories) > 8 else "")
     if dtype.is_integer():
@@ -96,10 +103,7 @@ def is_number(text: pl.Series) -> pl.Series:
 
 def _integers(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
     if raw.dtype == pl.String:
-        whole = raw.cast(dtype, strict=False)
-        if whole.null_count() > raw.null_count():  # "3.0" as spreadsheets write it
-            whole = raw.str.replace(r"^([+-]?\d+)\.0*$", "$1").cast(dtype, strict=False)
-        return whole
+        return whole_numbers(raw, dtype)
     if raw.dtype.is_float():
         exact = raw.is_finite() & (raw == raw.floor()) & (raw.abs() <= EXACT_FLOAT)
         return _where(exact, raw).cast(dtype, strict=False)
@@ -111,20 +115,6 @@ def _integers(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 def _floats(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
     return _nothing(raw, dtype) if raw.dtype.is_temporal() else raw.cast(dtype, strict=False)
-
-
-def _decimals(raw: pl.Series, dtype: pl.DataType) -> pl.Series:
-    scale = dtype.scale if isinstance(dtype, pl.Decimal) else 0
-    if raw.dtype == pl.String:
-        exact = raw.str.contains(rf"^[+-]?\d*\.?\d{{0,{scale}}}0*$")
-        return _where(exact, raw).cast(dtype, strict=False)
-    if raw.dtype.is_float():
-        amount = _where(raw.is_finite(), raw).cast(dtype, strict=False)
-        return _where(amount.cast(pl.Float64) == raw.cast(pl.Float64), amount)
-    if raw.dtype.is_decimal():
-        amount = raw.cast(dtype, strict=False)
-        return _where(amount.cast(raw.dtype, strict=False) == raw, amount)
-    return raw.cast(dtype, strict=False) if raw.dtype.is_integer() else _nothing(raw, dtype)
 
 
 def _dates(raw: pl.Series, dtype: pl.DataType) -> pl.Series:

@@ -61,7 +61,7 @@ class Prepared:
     links: pl.DataFrame | None = None
     truth: pl.DataFrame | None = None
     rejects: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTS))
-    manifest: Mapping[str, Any] = field(default_factory=dict)  # pipeline, its sha256, inputs, rules, money; written, also files and counts
+    manifest: Mapping[str, Any] = field(default_factory=dict)  # pipeline, its sha256, inputs, rules, rounded, money; written: files, counts
 
     def __post_init__(self) -> None:
         check_events(self.events)
@@ -122,6 +122,7 @@ class Intake:
     rejects: pl.DataFrame  # REJECTS layout
     inputs: tuple[Mapping[str, Any], ...]  # name, table, sha256, encoding, separator, renamed, rows_read, accepted, rejected
     rules: Mapping[str, int]  # rule → rejected rows that break it, commonest first
+    rounded: Mapping[str, Mapping[str, int]]  # table → column → accepted cells that were rounded to its scale, if any
 
     @property
     def rows_read(self) -> int:
@@ -168,19 +169,20 @@ def read_raws(pipeline: Preparer, path: Path) -> dict[str, RawTable]:
 
 def take_in(pipeline: Preparer, raws: Mapping[str, RawTable], as_of_now: datetime) -> Intake:
     """Sifts every raw table by its schema. Raises DataError where a column is missing."""
-    tables, rejects, inputs = _Tables(), [pl.DataFrame(schema=REJECTS)], []
+    tables, rejects, inputs, rounded = _Tables(), [pl.DataFrame(schema=REJECTS)], [], {}
     for table, raw in sorted(raws.items()):
         sifted = sift(raw, pipeline.schemas[table], table, pipeline.aliases, as_of_now)
         accepted, rejected = sifted.accepted.height, sifted.rejects.height
         if accepted + rejected != raw.rows_read:
             raise DataError(f"{raw.path}: {raw.rows_read} rows read but {accepted} accepted and {rejected} rejected; please report this")
         tables[table] = sifted.accepted
+        rounded[table] = dict(sifted.rounded)
         rejects.append(sifted.rejects)
         about = {key: getattr(raw, key) for key in ("sha256", "encoding", "separator", "rows_read")}
         about |= {"name": raw.path, "table": table, "renamed": dict(sifted.renamed), "accepted": accepted, "rejected": rejected}
         inputs.append(about)
     together = pl.concat(rejects)
-    return Intake(tables=tables, rejects=together, inputs=tuple(inputs), rules=rule_counts(together))
+    return Intake(tables=tables, rejects=together, inputs=tuple(inputs), rules=rule_counts(together), rounded=rounded)
 
 
 def check_share(intake: Intake, most: float, kept_in: str) -> None:
@@ -221,6 +223,7 @@ def assemble(pipeline: Preparer, intake: Intake, as_of_now: datetime) -> Prepare
     money = sorted(getattr(task, "money", ()))
     manifest = {"pipeline": pipeline.name, "pipeline_sha256": pipeline.sha256, "money": money, "rules": dict(intake.rules)}
     manifest["inputs"] = [dict(item) for item in intake.inputs]
+    manifest["rounded"] = dict(intake.rounded)
     links = frames[2] if len(frames) == 3 else None
     histories = getattr(task, "histories", ())
     events = in_order_of_samples(frames[0], frames[1], histories[0].keys if histories else ())

@@ -45,6 +45,7 @@ class Sifted:
     accepted: pl.DataFrame  # the schema's columns, typed, and `line`, in the file's order
     rejects: pl.DataFrame  # REJECTS layout, by line
     renamed: Mapping[str, str]  # name in the file → the schema's, where they differ
+    rounded: Mapping[str, int]  # column → its cells in `accepted` that had more decimals than its scale, where there are any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,28 +54,29 @@ class Breach:
 
     rule: str  # "COLUMN|RULE", or a rule of the whole row
     rows: pl.Series  # (n,) UInt32 positions in the raw frame
-    found: pl.Series | None = None  # (n,) String: what stood there, quoted
+    found: pl.Series | None = None  # (n,) String: what stood there, quoted, and what it was rounded to
     expected: str = ""
 
 
 def sift(raw: RawTable, schema: type[dy.Schema], table: str, aliases: Mapping[str, str], now: datetime | None = None) -> Sifted:
     """Every row of `raw` either typed as the schema asks or rejected with all the rules it breaks.
 
-    A value that is not exactly of the column's type breaks `COLUMN|dtype`. Rows that share a primary key are all
-    rejected, identical or not: which of them is right cannot be told. Where `now` (UTC) is given, a date or time after it
-    breaks `COLUMN|future`. Entries of `rules` are "RULE" or "RULE: found 'VALUE'[, expected …]".
+    A value that is not of the column's type breaks `COLUMN|dtype`; one with more decimals than a decimal column's scale is
+    rounded half-even and judged as that, while rejects keep what was read. Rows that share a primary key are all rejected,
+    identical or not: which of them is right cannot be told. Where `now` (UTC) is given, a date or time after it breaks
+    `COLUMN|future`. Entries of `rules` are "RULE" or "RULE: found 'VALUE'[, rounded to …][, expected …]".
     Raises DataError where a column is missing or given twice, ConfigError where the schema has a column `line`.
     """
     if "line" in schema.column_names():
         raise ConfigError(f"schema {table!r}: has a column 'line', which is kept for the line number; call it 'line_in_file'")
     names = sources(raw, schema, aliases)
-    typed, breaches = _typed(raw.frame, schema, names, now)
-    breaches += _schema_breaches(typed, schema, raw.frame, names)
+    typed, rounded, breaches = _typed(raw.frame, schema, names, now)
+    breaches += _schema_breaches(typed, schema, raw.frame, names, rounded)
     reasons = _reasons(breaches)
     accepted = typed.with_columns(raw.frame["line"])
     if reasons.height:
         good = pl.Series([True]).new_from_index(0, accepted.height).scatter(reasons["row"], False)
-        accepted = accepted.filter(good)
+        accepted, rounded = accepted.filter(good), {column: cells.filter(good) for column, cells in rounded.items()}
     rejected = raw.frame[reasons["row"]]
     rejects = pl.DataFrame(
         {"table": [table] * rejected.height, "line": rejected["line"], "rules": reasons["rules"], "row": _json(rejected.drop("line"))},
@@ -85,6 +87,7 @@ def sift(raw: RawTable, schema: type[dy.Schema], table: str, aliases: Mapping[st
         accepted=accepted,
         rejects=pl.concat([rejects, ragged]).sort("line", maintain_order=True),
         renamed={source: column for column, source in names.items() if source != column},
+        rounded={column: count for column, cells in rounded.items() if (count := int(cells.sum()))},
     )
 
 
@@ -97,9 +100,10 @@ def rule_counts(rejects: pl.DataFrame) -> dict[str, int]:
 
 def _typed(
     frame: pl.DataFrame, schema: type[dy.Schema], names: Mapping[str, str], now: datetime | None
-) -> tuple[pl.DataFrame, list[Breach]]:
-    """Every column as the schema's type, and the rows where that, or what a column's metadata asks, fails."""
+) -> tuple[pl.DataFrame, dict[str, pl.Series], list[Breach]]:
+    """Every column as the schema's type; which cells were rounded; the rows where a type, or what a column's metadata asks, fails."""
     columns: dict[str, pl.Series] = {}
+    rounded: dict[str, pl.Series] = {}
     breaches: list[Breach] = []
     for column, definition in schema.columns().items():
         if column not in names:
@@ -107,7 +111,10 @@ def _typed(
             continue
         raw = stripped(frame[names[column]])
         dtype = raw.dtype if definition.validate_dtype(raw.dtype) else definition.dtype
-        columns[column] = typed = converted(raw, dtype).alias(column)
+        read = converted(raw, dtype)
+        columns[column] = typed = read.values.alias(column)
+        if read.rounded is not None:
+            rounded[column] = read.rounded
         for rule, mask, expected in (
             ("dtype", typed.is_null() & raw.is_not_null(), expectation(dtype)),
             ("formula", _formulas(column, definition, raw), "text or a number"),
@@ -116,7 +123,7 @@ def _typed(
             if mask is not None and mask.any():
                 rows = mask.arg_true()
                 breaches.append(Breach(rule=f"{column}|{rule}", rows=rows, found=shown(raw[rows]), expected=expected))
-    return pl.DataFrame(columns), breaches
+    return pl.DataFrame(columns), rounded, breaches
 
 
 def _formulas(column: str, definition: dy.Column, raw: pl.Series) -> pl.Series | None:
@@ -140,7 +147,9 @@ def _future(definition: dy.Column, typed: pl.Series, now: datetime | None) -> pl
     return (times > (present.date() if times.dtype == pl.Date else present)).fill_null(False)
 
 
-def _schema_breaches(typed: pl.DataFrame, schema: type[dy.Schema], raw: pl.DataFrame, names: Mapping[str, str]) -> list[Breach]:
+def _schema_breaches(
+    typed: pl.DataFrame, schema: type[dy.Schema], raw: pl.DataFrame, names: Mapping[str, str], rounded: Mapping[str, pl.Series]
+) -> list[Breach]:
     """What dataframely finds. A value lost in conversion is null here, which by itself is no further breach."""
     tracked: type[dy.Schema] = types.new_class(schema.__name__, (schema,), exec_body=_with_position)
     try:
@@ -162,7 +171,8 @@ def _schema_breaches(typed: pl.DataFrame, schema: type[dy.Schema], raw: pl.DataF
             breaches.append(Breach(rule=rule, rows=rows.filter(stripped(raw[names[column]])[rows].is_null())))
         elif column in names:
             rows = rows.filter(typed[column][rows].is_not_null())
-            breaches.append(Breach(rule=rule, rows=rows, found=shown(raw[names[column]][rows]), expected=_limit(schema, column, kind)))
+            found = _found(raw[names[column]][rows], typed[column][rows], rounded[column][rows] if column in rounded else None)
+            breaches.append(Breach(rule=rule, rows=rows, found=found, expected=_limit(schema, column, kind)))
         else:
             breaches.append(Breach(rule=rule, rows=rows))
     return [breach for breach in breaches if breach.rows.len()]
@@ -175,6 +185,12 @@ def _with_position(body: dict[str, Any]) -> None:
 def _keys(raw: pl.DataFrame, keys: list[str], names: Mapping[str, str], rows: pl.Series) -> pl.Series:
     found = pl.DataFrame({key: shown(raw[names[key]][rows]) for key in keys})
     return found.select(pl.concat_str([pl.lit(f"{key} ") + pl.col(key) for key in keys], separator=", ") + " more than once").to_series()
+
+
+def _found(raw: pl.Series, typed: pl.Series, rounded: pl.Series | None) -> pl.Series:
+    """What stood there and, where it was rounded, what it was judged as. (n,) String."""
+    found = shown(raw)
+    return found if rounded is None else found.zip_with(~rounded, found + ", rounded to " + typed.cast(pl.String))
 
 
 def _limit(schema: type[dy.Schema], column: str, kind: str) -> str:
