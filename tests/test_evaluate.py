@@ -18,9 +18,10 @@ from trmfin.command import application
 from trmfin.data.files import sha256_of
 from trmfin.data.simulate.payments import simulate
 from trmfin.evaluate import main
-from trmfin.learn import contest
+from trmfin.learn import contest, evaluation
 from trmfin.learn.contest import maker
 from trmfin.learn.metrics import auc, log_loss
+from trmfin.learn.report import scarcity
 from trmfin.learn.tables import maker_words
 from trmfin.progress import Bar
 from trmfin.sequences.sequences import build
@@ -70,6 +71,7 @@ def test_a_report_holds_numbers_tables_pictures_and_what_they_were_made_of(world
     names = {path.name for path in (world / "report").iterdir()}
     assert names == {"report.json", "report.md", "predictions.parquet", "calibration.png", "steps.png", "parts"}
     report, predictions = read(world / "report")
+    assert report["seconds"] == {name: model["seconds"] for name, model in report["models"].items()}
     assert {"models", "protocol", "seconds", "differences", "steps", "halting", "gaps_closed", "recipe", "windows", "command"} <= set(
         report
     )
@@ -91,7 +93,8 @@ def test_an_evaluation_that_other_code_goes_on_with_says_so(world: Path, tmp_pat
     shutil.copytree(world / "report" / "parts", tmp_path / "parts")
     (tmp_path / "parts" / "trm-seed0-fold0.parquet").unlink()
     before, now = maker(), maker() | {"commit": "f" * 40, "dirty": True}
-    monkeypatch.setattr(contest, "maker", lambda: now)
+    for module in (contest, evaluation):
+        monkeypatch.setattr(module, "maker", lambda: now)
     assert run(world / "prepared", *options, "--resume", pipeline=world / "guarded.py").exit_code == 0
     report, _ = read(tmp_path)
     assert report["made_by"] == now and sorted(entry["models"] for entry in report["models_made_by"]) == [1, 3]
@@ -120,6 +123,14 @@ def test_protected_columns_have_fairness_tables(world: Path) -> None:
     assert (whole["group"], whole["rows"]) == ("other", 120)
     assert "region: not known of any sample, so there is no table." in fairness["notes"]
     assert "| other | 120 | " in (world / "report" / "report.md").read_text()
+
+
+def test_fairness_tables_can_be_left_out(world: Path, tmp_path: Path) -> None:
+    options = ["--config", world / "recipe.toml", "--baselines", "logistic", "--no-fairness", "--resume"]
+    shutil.copytree(world / "report" / "parts", tmp_path / "parts")
+    assert run(world / "prepared", "--out", tmp_path, *options, pipeline=world / "guarded.py").exit_code == 0
+    assert read(tmp_path)[0]["fairness"] is None and "airness" not in (tmp_path / "report.md").read_text()
+    assert "## Fairness" in (world / "report" / "report.md").read_text()
 
 
 def test_decisions_are_priced_by_the_policys_costs_at_the_cut_off_that_is_best_for_them(world: Path) -> None:
@@ -200,6 +211,9 @@ def test_few_labels_have_their_own_table_and_several_seeds_are_averaged(world: P
     assert run(world / "prepared", "--out", tmp_path, *options).exit_code == 0
     report, predictions = read(tmp_path)
     assert [(row["model"], row["labels"], row["draws"]) for row in report["scarcity"]] == [("trm", 40, 1), ("trm", 50, 1)]
+    few = pl.read_parquet(tmp_path / "predictions-few.parquet")
+    assert few.columns == predictions.columns and few["labels"].unique().sort().to_list() == [40, 50]
+    assert scarcity(few) == report["scarcity"]  # so that the table can be computed again
     assert report["notes"] == ["Runs on few labels have seed 0 alone; their draws of labels differ instead."]
     assert predictions["seed"].unique().sort().to_list() == [0, 1] and predictions["labels"].unique().to_list() == [0]
 
@@ -219,9 +233,10 @@ def test_walking_forward_trains_before_each_window_and_tests_inside_it(world: Pa
 def test_a_bundle_is_judged_as_it_is(world: Path, tmp_path: Path) -> None:
     arguments = [tiny.__file__, world / "prepared", "--out", tmp_path / "b", "--config", world / "recipe.toml", "--workers", 1]
     assert CliRunner().invoke(application(train.main), [str(argument) for argument in arguments]).exit_code == 0
-    assert run(world / "prepared", "--out", tmp_path / "report", "--bundle", tmp_path / "b").exit_code == 0
+    assert run(world / "prepared", "--out", tmp_path / "report", "--bundle", tmp_path / "b", "--baselines", "", "--seeds", 1).exit_code == 0
     report, predictions = read(tmp_path / "report")
     assert report["protocol"]["kind"] == "bundle" and report["protocol"]["bundle"] == sha256_of(tmp_path / "b" / "manifest.json")
+    assert report["seconds"] == {"trm": report["models"]["trm"]["seconds"]} and report["seconds"]["trm"]["median"] > 0
     assert len(predictions) == 240 and report["models"]["trm"]["auc"]["mean"] > 0.6
     assert "WHICH IT WAS TRAINED ON" in report["protocol"]["words"]
     tiny.notes(100).write(tmp_path / "others")
@@ -229,47 +244,6 @@ def test_a_bundle_is_judged_as_it_is(world: Path, tmp_path: Path) -> None:
     assert "TRAINED ON" not in read(tmp_path / "fair")[0]["protocol"]["words"]
     (tmp_path / "b" / "card.json").write_text("{}")
     check_refused(run(world / "prepared", "--out", tmp_path / "again", "--bundle", tmp_path / "b"), "card.json was changed")
-
-
-def test_wrong_options_are_one_line(world: Path, tmp_path: Path) -> None:
-    prepared, out = world / "prepared", ["--out", tmp_path]
-    check_refused(
-        run(prepared, *out, "--baselines", "logistic,xgboost"), "--baselines: 'xgboost' is unknown; choose from logistic, lightgbm"
-    )
-    check_refused(run(prepared, *out, "--labels", "300,many"), "--labels '300,many': expected whole numbers such as 300,1000,3000")
-    check_refused(run(prepared, *out, "--labels", "0"), "--labels '0': found 0; expected whole numbers of at least 1")
-    check_refused(run(prepared, *out, "--test-days", 30), "--test-days: of no effect without --test-start; give that too")
-    check_refused(run(prepared, *out, "--windows", 1), "--windows: of no effect without --test-start")
-    check_refused(run(prepared, *out, "--draws", 5), "--draws: of no effect without --labels")
-    check_refused(run(prepared, *out, "--test-start", "2024-01-01"), "test_days")
-    check_refused(run(prepared, *out, "--test-start", "soon", "--test-days", 5), "expected a day such as")
-    check_refused(run(prepared, *out, "--test-start", "2030-01-01", "--test-days", 5), "walk forward from 2030-01-01")
-    check_refused(run(prepared, *out, "--bundle", tmp_path / "none"), "no such folder; expected a folder written by")
-    check_refused(run(prepared, *out, "--config", tmp_path / "none.toml"), "none.toml: cannot be read as TOML")
-    check_refused(run(prepared, *out, "--labels", "61"), "61 asked for, fold 0 has 60 labelled training rows")
-    assert not list(tmp_path.rglob("*.parquet"))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--baselines", "logistic,lightgbm,gru"],
-        ["--labels", "300", "--draws", 20],
-        ["--seeds", 1],
-        ["--config", "recipe.toml"],
-        ["--test-start", "2024-01-01", "--test-days", 30],
-        ["--resume"],
-    ],
-)
-def test_a_bundle_is_judged_without_options_that_would_change_nothing(world: Path, tmp_path: Path, options: list[object]) -> None:
-    said = ", ".join(str(option) for option in options if str(option).startswith("--"))
-    found = run(world / "prepared", "--out", tmp_path / "r", "--bundle", world, *options)
-    check_refused(found, f"{said}: of no effect with --bundle, which judges a finished bundle on all samples as it is")
-    assert not (tmp_path / "r").exists()
-
-
-def test_wrong_usage_is_exit_2(world: Path, tmp_path: Path) -> None:
-    assert run(world / "prepared").exit_code == run(world / "prepared", "--out", tmp_path, "--seeds", 0).exit_code == 2
 
 
 def test_data_that_cannot_be_judged_are_one_line(tmp_path: Path) -> None:
@@ -283,15 +257,6 @@ def test_data_that_cannot_be_judged_are_one_line(tmp_path: Path) -> None:
     check_refused(run(tmp_path / "truth", "--out", tmp_path / "r"), "truth: 39 of 40 samples have none for 'bad'")
     check_refused(run(tmp_path / "nowhere", "--out", tmp_path / "r"), "no such folder, expected a folder made by")
     assert not (tmp_path / "r" / "report.json").exists()
-
-
-def test_a_missing_challenger_package_is_one_line_before_anything_is_trained(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "lightgbm", None)
-    options = ["--config", world / "recipe.toml", "--baselines", "lightgbm"]
-    check_refused(run(world / "prepared", "--out", tmp_path, *options), 'install it with: pip install "trmfin[bench]"')
-    assert not list((tmp_path / "parts").glob("*.parquet"))
 
 
 def test_the_simulated_worlds_truth_is_about_the_primary_target_of_payment_histories() -> None:

@@ -16,7 +16,7 @@ from trmfin.learn.bundle import PARTS, Bundle
 from trmfin.learn.fit import Progress
 from trmfin.progress import TrainingProgress
 from trmfin.scoring.folder import locked
-from trmfin.train import main
+from trmfin.train import _flops, main
 
 CONFIG = """
 preset = "tiny"
@@ -107,13 +107,20 @@ def test_a_bundle_is_trained_and_its_place_size_and_quality_are_told(world: Path
     result = run(world, "--out", world / "told")
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"bundle      {world / 'told'}  sha256 ") and len(lines) == 4
-    assert lines[1] == f"parameters  {bundle.network.parameters_count:,} in 2 members, 2 steps"
+    flops = bundle.network.flops(2)
+    assert 1000 < flops < 10**6  # so that a thousand is the unit
+    assert lines[1] == f"parameters  {bundle.network.parameters_count:,} in 2 members, 2 steps, {flops / 1000:,.1f} kFLOP a sample"
     assert lines[2].startswith("held out    16 samples") and f"auc {bundle.card['held_out']['auc']['value']:.4f} [" in lines[2]
     assert lines[3].startswith("halting     judged by these members, a policy with halt_epsilon ") and lines[3].endswith(
         " of the steps for at most 0.001 AUC"
     )
     assert (bundle.card["pipeline"], bundle.card["pipeline_sha256"]) == ("tiny", sha256_of(Path(tiny.__file__)))
     assert bundle.card["prepared"].keys() == {"events.parquet", "samples.parquet", "rejects.parquet"}
+
+
+def test_floating_point_operations_are_told_in_three_sizes() -> None:
+    told = {999: "1.0 kFLOP", 25_400: "25.4 kFLOP", 12_345_678: "12.3 MFLOP", 1_234_567_890_000: "1,234.6 GFLOP"}
+    assert {count: _flops(count) for count in told} == told
 
 
 def test_the_same_seed_gives_the_same_bundle_to_the_byte(world: Path, tmp_path: Path) -> None:
@@ -182,17 +189,32 @@ def test_a_damaged_checkpoint_is_one_line(world: Path, tmp_path: Path, killed_at
 
 def test_a_training_folder_that_is_in_the_way_is_one_line(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "training").write_text("x")
-    check_refused(run(world, "--out", tmp_path), "training: cannot be read (Not a directory)")
-    check_refused(run(world, "--out", tmp_path, "--force"), "training: cannot be removed (Not a directory); remove it yourself")
+    for options in ([], ["--force"]):
+        check_refused(run(world, "--out", tmp_path, *options), "training: is a file, expected a folder to write to")
     (tmp_path / "training").unlink()
 
     def denied(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("trmfin.data.files.shutil.rmtree", denied)
+    monkeypatch.setattr(Path, "rmdir", denied)
     left = run(world, "--out", tmp_path)
     assert left.exit_code == 1 and left.stdout.startswith(f"bundle      {tmp_path}  sha256 ") and Bundle.load(tmp_path).task == tiny.TASK
     assert left.stderr.count("\n") == 1 and "training: cannot be removed (Permission denied)" in left.stderr
+
+
+def test_what_comes_to_lie_in_the_training_folder_meanwhile_stays(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trmfin.train._report", lambda card, sha256, out: (out / "training" / "mine.txt").write_text("mine"))
+    check_refused(run(world, "--out", tmp_path), "training: holds 'mine.txt', which is no part of a training")
+    assert (tmp_path / "training" / "mine.txt").read_text() == "mine" and Bundle.load(tmp_path).task == tiny.TASK
+
+
+def test_a_training_that_was_killed_while_it_wrote_is_thrown_away_by_force(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "training").mkdir()
+    for name in (".config.json.77.part", "config.json", "training/member-0.safetensors", "training/.member-0.safetensors.77.part"):
+        (tmp_path / name).write_text("half")
+    check_refused(run(world, "--out", tmp_path), "holds an interrupted training")
+    assert run(world, "--out", tmp_path, "--force").exit_code == 0
+    assert Bundle.load(tmp_path).task == tiny.TASK and not (tmp_path / "training").exists()
 
 
 def test_training_stops_on_time_and_leaves_a_bundle(world: Path, tmp_path: Path) -> None:
@@ -253,7 +275,7 @@ def test_data_that_cannot_be_trained_on_are_one_line(world: Path, tmp_path: Path
 
 def test_a_place_that_cannot_be_written_is_one_line(world: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    check_refused(run(world, "--out", tmp_path / "file"), "cannot be made")
+    check_refused(run(world, "--out", tmp_path / "file"), "file: is a file, expected a folder to write to")
     with locked(tmp_path / "busy"):
         check_refused(run(world, "--out", tmp_path / "busy"), "is writing this folder; wait until it ends")
 

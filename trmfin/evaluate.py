@@ -15,19 +15,20 @@ from trmfin.command import run
 from trmfin.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from trmfin.data.prepared import Prepared
     from trmfin.learn.contest import Contest, Entry
-    from trmfin.learn.policy import Costs
+    from trmfin.learn.evaluation import Evaluation
+    from trmfin.learn.fit import Progress
     from trmfin.learn.recipe import Recipe
     from trmfin.sequences.protocol import Protocol
-    from trmfin.sequences.task import Task
 
+REPORT, PREDICTIONS, FEW = "report.json", "predictions.parquet", "predictions-few.parquet"  # FEW: where --labels asks for few
 PARTS = "parts"  # folder inside REPORT with each entry's predictions, so that a killed evaluation goes on
+OURS = (REPORT, "report.md", PREDICTIONS, FEW, "calibration.png", "steps.png", PARTS)
 WALKING = ("test_days", "train_days", "known_from_days", "windows")
 NEEDS = {"draws": "labels", **dict.fromkeys(WALKING, "test_start")}  # option → the one it says more about
 TRAINING = ("baselines", "seeds", "config", "labels", "draws", "test_start", *WALKING, "resume")  # of no meaning for a finished bundle
+NOTHING = {"baselines": "", "seeds": 1, "labels": "", "test_start": ""}  # of these, what asks for no training
 
 
 def main(
@@ -43,20 +44,22 @@ def main(
     ] = "logistic,lightgbm,gru",
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
     config: Annotated[Path | None, typer.Option(help="TOML with preset, [model] and [training].")] = None,
-    labels: Annotated[str, typer.Option(help="Also train on so few labels, such as 300,1000,3000.")] = "",
+    labels: Annotated[str, typer.Option(help="Also train on so few labels, such as 300,1000,3000; adds predictions-few.parquet.")] = "",
     draws: Annotated[int, typer.Option(min=1, help="With --labels: draws of each size, spread over the folds.")] = 20,
     test_start: Annotated[str, typer.Option(help="Walk forward: first test day, YYYY-MM-DD.")] = "",
     test_days: Annotated[int, typer.Option(min=0, help="Walk forward: days in a test window.")] = 0,
     train_days: Annotated[int, typer.Option(min=0, help="Walk forward: days of training before it; 0 = all.")] = 0,
     known_from_days: Annotated[int, typer.Option(min=0, help="Walk forward: days until a label is known.")] = 0,
     windows: Annotated[int, typer.Option(min=1, help="Walk forward: test windows, one after the other.")] = 1,
+    fairness: Annotated[bool, typer.Option("--fairness/--no-fairness", help="Tables by protected attribute.")] = True,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes side by side; default: one a core.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the models that an interrupted evaluation has finished.")] = False,
 ) -> None:
     """Train the recursive model and its challengers on the same folds, and report all of them.
 
     Samples that share one as_of are split as the pipeline's protocol says. Samples of many times need --test-start and
-    --test-days: training then ends before each test window begins, labels included.
+    --test-days: training then ends before each test window begins, labels included. Every number can be computed again from
+    predictions.parquet and predictions-few.parquet.
 
     \b
     Example:
@@ -64,35 +67,42 @@ def main(
       python -m trmfin.evaluate payment_history prepared/ --out report/ --labels 300,1000,3000 --draws 20
       python -m trmfin.evaluate payment_history world/ --out report/ --test-start 2021-01-01 --test-days 60 --windows 3
     """
-    from trmfin.data.files import make_folder, write_json, write_parquet
+    from trmfin.data.files import make_folder
     from trmfin.data.prepared import Prepared
     from trmfin.learn.contest import maker
+    from trmfin.learn.extras import check_importable
     from trmfin.scoring.folder import locked
     from trmfin.shipped import load_pipeline
 
     _check_given(context)
+    asked: dict[str, Any] = {"baselines": _names(baselines), "seeds": seeds, "sizes": _sizes(labels), "draws": draws}
+    check_importable([] if bundle is not None else asked["baselines"])
+    _found(out)
     use, data = load_pipeline(pipeline), Prepared.read(prepared)
     protocol = _protocol(use.protocol, test_start, test_days, train_days, known_from_days, windows)
     make_folder(out)
     with locked(out):
         _check_free(out, resume, judged=bundle is not None)
         if bundle is not None:
-            report, predictions = _of_bundle(bundle, data)
+            found = _judged(bundle, data, fairness)
         else:
             contest = _contest(use, data, protocol, _recipe(config), workers or os.cpu_count() or 1)
-            report, predictions = _of_contest(contest, data, protocol, _names(baselines), seeds, _sizes(labels), draws, out)
-        words = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]  # `trmfin evaluate …` is the same command
-        report |= {"command": "python -m trmfin.evaluate " + shlex.join(words), "made_by": maker()}
-        report |= {"prepared": data.manifest.get("files", {}), "pipeline": use.name, "pipeline_sha256": use.sha256}
-        write_parquet(predictions, out / "predictions.parquet")
-        write_json(report, out / "report.json")
-        _publish(report, predictions, out)
+            found = _entered(contest, data, protocol, asked, fairness, out / PARTS)
+        found.report.update(command=_command(), made_by=maker(), prepared=data.manifest.get("files", {}))
+        found.report.update(pipeline=use.name, pipeline_sha256=use.sha256)
+        _publish(found, out)
+
+
+def _command() -> str:
+    words = sys.argv[2:] if sys.argv[1:2] == ["evaluate"] else sys.argv[1:]  # `trmfin evaluate …` is the same command
+    return "python -m trmfin.evaluate " + shlex.join(words)
 
 
 def _check_given(context: typer.Context) -> None:
     """Raises ConfigError on an option that was given and would change nothing."""
     given = [name for name in context.params if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"]
-    if "bundle" in given and (idle := [name for name in TRAINING if name in given]):
+    asking = [name for name in given if name not in NOTHING or context.params[name] != NOTHING[name]]
+    if "bundle" in given and (idle := [name for name in TRAINING if name in asking]):
         raise ConfigError(
             f"{', '.join(map(_spelled, idle))}: of no effect with --bundle, which judges a finished bundle on all samples as it is; "
             "leave them out, or leave out --bundle"
@@ -150,9 +160,25 @@ def _sizes(labels: str) -> list[int]:
 
 
 def _check_free(out: Path, resume: bool, judged: bool) -> None:
-    if not resume and ((out / "report.json").exists() or (out / PARTS).exists()):
-        how = "choose another --out" if judged else "choose another --out, or --resume to keep the models it has finished"
-        raise RunError(f"{out}: already holds an evaluation; {how}")
+    """Raises RunError unless `out` holds nothing yet, or a contest that is to be resumed."""
+    names, begun = _found(out)
+    if not names or (begun and resume):
+        return
+    if not begun and REPORT not in names:
+        raise RunError(f"{out}: holds {min(names)!r} but no evaluation; choose a new or empty folder for --out")
+    how = ", or --resume to keep the models it has finished" if begun and not judged else ""
+    raise RunError(f"{out}: already holds an evaluation; choose another --out{how}")
+
+
+def _found(out: Path) -> tuple[frozenset[str], bool]:
+    """The names of a report's parts in `out`, and whether it holds a contest. Raises RunError where it holds anything else."""
+    from trmfin.data.belongings import own_names
+    from trmfin.learn.contest import JOB
+    from trmfin.scoring.folder import LOCK
+
+    names = own_names(out, (*OURS, LOCK), "a report")
+    parts = own_names(out / PARTS, (JOB, "*-seed*-fold*.parquet", "*-seed*-fold*.json"), "a contest")
+    return names - ({LOCK} if parts else {LOCK, PARTS}), JOB in parts
 
 
 def _contest(use: Any, data: Prepared, protocol: Protocol, recipe: Recipe, workers: int) -> Contest:
@@ -171,127 +197,46 @@ def _contest(use: Any, data: Prepared, protocol: Protocol, recipe: Recipe, worke
     return Contest(sequences=sequences, features=use.challenger_features(data), recipe=recipe, splits=splits, workers=workers)
 
 
-def _of_contest(
-    contest: Contest, data: Prepared, protocol: Protocol, baselines: list[str], seeds: int, sizes: list[int], draws: int, out: Path
-) -> tuple[dict[str, Any], pl.DataFrame]:
-    """Run all entries; the report and the predictions with all labels."""
-    from trmfin.learn import report as numbers
-    from trmfin.learn.baselines import CHALLENGERS
-    from trmfin.learn.contest import Entry, drawn, maker, makers, window_names
-    from trmfin.learn.policy import Policy
-
-    folds = range(len(contest.splits))
-    names = sorted(["trm", *baselines], key=lambda name: name not in CHALLENGERS)  # a missing package shows before hours of training
-    full = [Entry(model=name, seed=seed, fold=fold) for seed in range(seeds) for fold in folds for name in names]
-    few = [
-        Entry(model=name, seed=0, fold=draw % len(folds), labels=size, draw=draw)
-        for size in sizes
-        for draw in range(draws)
-        for name in names
-        if name != "tiny"
-    ]
-    for entry in few:  # more labels than there are: said before training
-        drawn(contest, contest.splits[entry.fold].train, entry)
-    truth = _truth(data, contest.sequences.task)
-    predictions, drawn_few = _held(contest, full, out), _held(contest, few, out) if few else None
-    report = {
-        "protocol": protocol.to_json() | {"words": _words(protocol, len(contest.sequences))},
-        "models_made_by": (made_by := makers(full + few, out / PARTS)),
-        "notes": numbers.notes(predictions, drawn_few, len(contest.sequences)) + numbers.strangers(made_by, maker()),
-        "windows": window_names(contest),
-        "differences": numbers.differences(predictions),
-        "recipe": {"model": contest.recipe.model.to_json(), "training": contest.recipe.training.to_json()},
-        "scarcity": [] if drawn_few is None else numbers.scarcity(drawn_few),
-    } | _of_any(predictions, data, contest.sequences.task, Policy().costs, truth)
-    report["seconds"] = {name: entry["seconds"] for name, entry in report["models"].items()}
-    return report, predictions
-
-
-def _held(contest: Contest, entries: list[Entry], out: Path) -> pl.DataFrame:
-    from trmfin.learn.contest import hold
+def _entered(contest: Contest, data: Prepared, protocol: Protocol, asked: dict[str, Any], fairness: bool, folder: Path) -> Evaluation:
+    """Train and test, with the progress of all entries in one bar. asked: what `entries` is asked for."""
+    from trmfin.learn.evaluation import entries, of_contest
     from trmfin.progress import Bar
-
-    place = {entry: index for index, entry in enumerate(entries)}
-    with Bar("evaluating", len(entries)) as bar:
-        return hold(
-            contest,
-            entries,
-            out / PARTS,
-            tell=lambda entry, member, progress: bar.to(
-                place[entry], f"{entry.file}, {progress.phase} member {member + 1}, step {progress.step} of {progress.total}"
-            ),
-        )
-
-
-def _of_bundle(folder: Path, data: Prepared) -> tuple[dict[str, Any], pl.DataFrame]:
-    """Predictions of a finished bundle on all samples with a known target."""
-    from trmfin.learn import report as numbers
-    from trmfin.learn.bundle import Bundle
-    from trmfin.learn.contest import bundle_predictions
-
-    bundle = Bundle.load(folder)
-    predictions, truth = bundle_predictions(bundle, data), _truth(data, bundle.task)
-    words = f"bundle {bundle.sha256[:12]} on {predictions['sample_id'].n_unique():,} samples{_seen(bundle.card, data)}"
-    report = {
-        "protocol": {"kind": "bundle", "bundle": bundle.sha256, "words": words},
-        "notes": numbers.notes(predictions, None, len(data.samples)),
-        "windows": ["all samples"],
-    }
-    return report | _of_any(predictions, data, bundle.task, bundle.policy.costs, truth), predictions
-
-
-def _of_any(predictions: pl.DataFrame, data: Prepared, task: Task, costs: Costs, truth: pl.DataFrame | None) -> dict[str, Any]:
-    """The numbers of any predictions, of a contest or of a bundle."""
-    from trmfin.learn import report as numbers
-    from trmfin.learn.fairness import fairness
     from trmfin.scoring.thresholds import cutoff_from_costs
 
-    return {
-        "task": task.name,
-        "models": numbers.models(predictions),
-        "costs": numbers.expected_costs(predictions, costs, cutoff_from_costs(costs)),
-        "fairness": fairness(predictions, data.samples, task.protected),
-        "steps": numbers.steps(predictions),
-        "halting": numbers.halting(predictions),
-        "gaps_closed": {} if truth is None else numbers.gaps_closed(predictions, truth),
-    }
+    full, few = entries(contest, **asked)
+    place = {entry: index for index, entry in enumerate(full + few)}
+    with Bar("evaluating", len(place)) as bar:
+
+        def tell(entry: Entry, member: int, progress: Progress) -> None:
+            bar.to(place[entry], f"{entry.file}, {progress.phase} member {member + 1}, step {progress.step} of {progress.total}")
+
+        return of_contest(contest, data, protocol, (full, few), folder, cutoff=cutoff_from_costs, fair=fairness, tell=tell)
 
 
-def _seen(card: dict[str, Any], data: Prepared) -> str:
-    """A warning where a bundle is judged on the very samples it was trained on."""
-    trained_on = card.get("prepared", {}).get("samples.parquet")
-    same = trained_on is not None and trained_on == data.manifest.get("files", {}).get("samples.parquet")
-    return ", WHICH IT WAS TRAINED ON: this is no test" if same else ""
+def _judged(folder: Path, data: Prepared, fairness: bool) -> Evaluation:
+    from trmfin.learn.bundle import Bundle
+    from trmfin.learn.evaluation import of_bundle
+    from trmfin.scoring.thresholds import cutoff_from_costs
+
+    return of_bundle(Bundle.load(folder), data, cutoff=cutoff_from_costs, fair=fairness)
 
 
-def _truth(data: Prepared, task: Task) -> pl.DataFrame | None:
-    """The oracle's probabilities of the primary target, None where there are none. Raises DataError where a sample has none."""
-    import polars as pl
-
-    if data.truth is None:
-        return None
-    truth = data.truth.filter(pl.col("target") == task.primary)
-    if missing := len(data.samples) - len(truth):
-        raise DataError(f"truth: {missing:,} of {len(data.samples):,} samples have none for {task.primary!r}; prepare the world again")
-    return truth
-
-
-def _words(protocol: Protocol, samples: int) -> str:
-    if protocol.kind == "stratified":
-        return f"{protocol.folds} stratified folds, seed {protocol.seed}, {samples:,} samples"
-    return f"walk forward, {protocol.folds} windows of {protocol.test_days} days from {protocol.test_start}, {samples:,} samples"
-
-
-def _publish(report: dict[str, Any], predictions: pl.DataFrame, out: Path) -> None:
-    """report.md, pictures, and the tables on the screen."""
-    from trmfin.data.files import replacing
+def _publish(found: Evaluation, out: Path) -> None:
+    """Predictions, report.json, report.md, pictures, and the tables on the screen."""
+    from trmfin.data.files import remove_file, replacing, write_json, write_parquet
     from trmfin.learn.pictures import draw_report
     from trmfin.learn.tables import markdown
 
-    text = markdown(report)
+    write_parquet(found.predictions, out / PREDICTIONS)
+    if found.few is None:
+        remove_file(out / FEW)  # of an evaluation that asked for few labels, which this one goes on with
+    else:
+        write_parquet(found.few, out / FEW)
+    write_json(found.report, out / REPORT)
+    text = markdown(found.report)
     with replacing(out / "report.md") as file:
         file.write(text.encode())
-    draw_report(predictions, out)
+    draw_report(found.predictions, out)
     typer.echo(text)
     typer.echo(f"report in {out}")
 

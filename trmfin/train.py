@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trmfin.learn.recipe import Recipe
 
 UNFINISHED = "training"  # folder inside BUNDLE with checkpoints, removed when the bundle is whole
+CHECKPOINTS = ("member-*.safetensors", "pretrained-*.safetensors")
 
 
 def main(
@@ -41,7 +42,7 @@ def main(
     """
     import numpy as np
 
-    from trmfin.data.files import make_folder, remove_folder
+    from trmfin.data.files import make_folder
     from trmfin.data.prepared import Prepared
     from trmfin.learn.training import bundle_of, learn
     from trmfin.progress import TrainingProgress
@@ -50,6 +51,7 @@ def main(
     from trmfin.shipped import load_pipeline
 
     recipe = _recipe(config, preset, seed)
+    _found(out)
     use = load_pipeline(pipeline)
     data = Prepared.read(prepared)
     sequences = build(data, use.task)
@@ -73,7 +75,7 @@ def main(
         bundle = bundle_of(learnt, sequences, rows, recipe, about)
         sha256 = bundle.save(out)
         _report(bundle.card, sha256, out)
-        remove_folder(folder)
+        _remove_training(folder)
 
 
 def _recipe(config: Path | None, preset: str, seed: int) -> Recipe:
@@ -88,30 +90,58 @@ def _recipe(config: Path | None, preset: str, seed: int) -> Recipe:
 
 def _check_free(out: Path, resume: bool, force: bool) -> None:
     """Raises RunError unless `out` may be written to. A training that was to replace a bundle may be resumed beside it."""
-    from trmfin.data.files import reading, remove_folder
-
     if resume and force:
         raise ConfigError("--resume and --force: one goes on with an interrupted training, the other throws it away; give one of them")
-    unfinished = out / UNFINISHED
+    finished, begun = _found(out)
     if force:
-        remove_folder(unfinished)
+        _remove_training(out / UNFINISHED)
         return
-    with reading(unfinished, RunError):
-        begun = unfinished.exists() and any(unfinished.iterdir())
-        finished = (out / "manifest.json").exists()
     if finished and not (begun and resume):
         raise RunError(f"{out}: already holds a bundle; choose another --out, or --force to replace it")
     if begun and not resume:
         raise RunError(f"{out}: holds an interrupted training; go on with --resume, or start again with --force")
 
 
+def _found(out: Path) -> tuple[bool, bool]:
+    """Whether `out` holds a bundle, and whether it holds an interrupted training.
+
+    Raises RunError where it holds what neither of them has, which no option lets `train` replace or remove.
+    """
+    from trmfin.data.belongings import own_names
+    from trmfin.data.files import read_json
+    from trmfin.learn.bundle import MANIFEST, PARTS, WEIGHTS
+    from trmfin.scoring.folder import LOCK
+
+    names = own_names(out, (*PARTS, MANIFEST, UNFINISHED, LOCK), "a bundle")
+    begun = bool(own_names(out / UNFINISHED, CHECKPOINTS, "a training"))
+    if MANIFEST in names:
+        files = read_json(out / MANIFEST, RunError).get("files")
+        if not isinstance(files, dict) or WEIGHTS not in files:
+            raise RunError(f"{out}: holds a {MANIFEST} that is not a bundle's; choose a new or empty folder for --out")
+    elif not begun and (alone := sorted(names.intersection(PARTS))):  # the parts of a killed save lie beside its training
+        raise RunError(f"{out}: holds {alone[0]!r} but no bundle's {MANIFEST}; choose a new or empty folder for --out")
+    return MANIFEST in names, begun
+
+
+def _remove_training(folder: Path) -> None:
+    """Remove checkpoints and their folder. Raises RunError where it holds anything else, or cannot be removed."""
+    from trmfin.data.belongings import own_names
+    from trmfin.data.files import STAYS, changing, remove_file
+
+    for name in own_names(folder, CHECKPOINTS, "a training"):
+        remove_file(folder / name)
+    if folder.exists():
+        with changing(folder, *STAYS):
+            folder.rmdir()
+
+
 def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
     """How well members did on what they held out, and where the bundle is."""
     held = card["held_out"]
     typer.echo(f"bundle      {out}  sha256 {sha256[:16]}")
-    typer.echo(
-        f"parameters  {card['model']['parameters']:,} in {card['model']['members']} members, {card['model']['supervision_steps']} steps"
-    )
+    model = card["model"]
+    size = f"{model['parameters']:,} in {model['members']} members, {model['supervision_steps']} steps"
+    typer.echo(f"parameters  {size}, {_flops(model['flops'])} a sample")
     if held:
         said = "   ".join(
             f"{name} {held[name]['value']:.4f} [{held[name]['low']:.4f}, {held[name]['high']:.4f}]"
@@ -123,6 +153,12 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
             f"halting     judged by these members, a policy with halt_epsilon {halt['halt_epsilon']:g} would save"
             f" {halt['steps_saved']:.0%} of the steps for at most {halt['tolerance']:g} AUC"
         )
+
+
+def _flops(count: int) -> str:
+    """A number of floating-point operations in words: 12.3 MFLOP."""
+    size, prefix = next(((size, prefix) for size, prefix in ((10**9, "G"), (10**6, "M")) if count >= size), (10**3, "k"))
+    return f"{count / size:,.1f} {prefix}FLOP"
 
 
 if __name__ == "__main__":

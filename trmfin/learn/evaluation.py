@@ -1,0 +1,144 @@
+"""What an evaluation reports and the predictions behind it: of a contest, where models are trained, or of a finished bundle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trmfin.data.prepared import Prepared
+from trmfin.errors import DataError
+from trmfin.learn import report as numbers
+from trmfin.learn.baselines import CHALLENGERS
+from trmfin.learn.bundle import Bundle
+from trmfin.learn.contest import Contest, Entry, bundle_predictions, drawn, hold, maker, makers, window_names
+from trmfin.learn.fairness import fairness
+from trmfin.learn.fit import Progress
+from trmfin.learn.policy import Costs, Policy
+from trmfin.sequences.protocol import Protocol
+from trmfin.sequences.task import Task
+
+Cutoff = Callable[[Costs], float]  # the cut-off in [0, 1] that costs least where scores are calibrated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A report, and the predictions that every number of it can be computed from again; their columns as `hold` gives them."""
+
+    report: dict[str, Any]
+    predictions: pl.DataFrame  # of models trained on all labels
+    few: pl.DataFrame | None = None  # of models trained on few of them, which `scarcity` is computed from
+
+
+def entries(contest: Contest, baselines: list[str], seeds: int, sizes: list[int], draws: int) -> tuple[list[Entry], list[Entry]]:
+    """All that is to be trained: on all labels, and on few.
+
+    sizes: numbers of labels, each drawn `draws` times. Raises ConfigError where a fold has fewer.
+    """
+    folds = range(len(contest.splits))
+    names = sorted(["trm", *baselines], key=lambda name: name not in CHALLENGERS)  # the quick ones first: they find bad data in seconds
+    full = [Entry(model=name, seed=seed, fold=fold) for seed in range(seeds) for fold in folds for name in names]
+    few = [
+        Entry(model=name, seed=0, fold=draw % len(folds), labels=size, draw=draw)
+        for size in sizes
+        for draw in range(draws)
+        for name in names
+        if name != "tiny"
+    ]
+    for entry in few:  # more labels than there are: said before training
+        drawn(contest, contest.splits[entry.fold].train, entry)
+    return full, few
+
+
+def of_contest(
+    contest: Contest,
+    data: Prepared,
+    protocol: Protocol,
+    entered: tuple[list[Entry], list[Entry]],
+    folder: Path,
+    *,
+    cutoff: Cutoff,
+    fair: bool,
+    tell: Callable[[Entry, int, Progress], None],
+) -> Evaluation:
+    """Train and test all entries.
+
+    entered: as `entries` gives them. folder: where `hold` keeps each entry's predictions. fair: with fairness tables.
+    Raises DataError where a sample lacks its true probability, and what `hold` raises.
+    """
+    full, few = entered
+    truth = _truth(data, contest.sequences.task)
+    predictions, drawn_few = hold(contest, full, folder, tell), hold(contest, few, folder, tell) if few else None
+    report = {
+        "protocol": protocol.to_json() | {"words": _words(protocol, len(contest.sequences))},
+        "models_made_by": (made_by := makers(full + few, folder)),
+        "notes": numbers.notes(predictions, drawn_few, len(contest.sequences)) + numbers.strangers(made_by, maker()),
+        "windows": window_names(contest),
+        "differences": numbers.differences(predictions),
+        "recipe": {"model": contest.recipe.model.to_json(), "training": contest.recipe.training.to_json()},
+        "scarcity": [] if drawn_few is None else numbers.scarcity(drawn_few),
+    }
+    report |= _of_any(predictions, data, contest.sequences.task, Policy().costs, truth, cutoff, fair)
+    return Evaluation(report=report, predictions=predictions, few=drawn_few)
+
+
+def of_bundle(bundle: Bundle, data: Prepared, *, cutoff: Cutoff, fair: bool) -> Evaluation:
+    """Judge a finished bundle on all samples with a known target; nothing is trained, and `seconds` is what its answers took.
+
+    Raises DataError where no target is known, or a sample lacks its true probability.
+    """
+    truth, began = _truth(data, bundle.task), time.monotonic()
+    predictions = bundle_predictions(bundle, data)
+    predictions = predictions.with_columns(seconds=pl.lit(time.monotonic() - began))
+    words = f"bundle {bundle.sha256[:12]} on {predictions['sample_id'].n_unique():,} samples{_seen(bundle.card, data)}"
+    report = {
+        "protocol": {"kind": "bundle", "bundle": bundle.sha256, "words": words},
+        "notes": numbers.notes(predictions, None, len(data.samples)),
+        "windows": ["all samples"],
+    }
+    report |= _of_any(predictions, data, bundle.task, bundle.policy.costs, truth, cutoff, fair)
+    return Evaluation(report=report, predictions=predictions)
+
+
+def _of_any(
+    predictions: pl.DataFrame, data: Prepared, task: Task, costs: Costs, truth: pl.DataFrame | None, cutoff: Cutoff, fair: bool
+) -> dict[str, Any]:
+    """The numbers of any predictions, of a contest or of a bundle."""
+    models = numbers.models(predictions)
+    return {
+        "task": task.name,
+        "models": models,
+        "seconds": {name: entry["seconds"] for name, entry in models.items()},
+        "costs": numbers.expected_costs(predictions, costs, cutoff(costs)),
+        "fairness": fairness(predictions, data.samples, task.protected) if fair else None,
+        "steps": numbers.steps(predictions),
+        "halting": numbers.halting(predictions),
+        "gaps_closed": {} if truth is None else numbers.gaps_closed(predictions, truth),
+    }
+
+
+def _seen(card: dict[str, Any], data: Prepared) -> str:
+    """A warning where a bundle is judged on the very samples it was trained on."""
+    trained_on = card.get("prepared", {}).get("samples.parquet")
+    same = trained_on is not None and trained_on == data.manifest.get("files", {}).get("samples.parquet")
+    return ", WHICH IT WAS TRAINED ON: this is no test" if same else ""
+
+
+def _truth(data: Prepared, task: Task) -> pl.DataFrame | None:
+    """The oracle's probabilities of the primary target, None where there are none. Raises DataError where a sample has none."""
+    if data.truth is None:
+        return None
+    truth = data.truth.filter(pl.col("target") == task.primary)
+    if missing := len(data.samples) - len(truth):
+        raise DataError(f"truth: {missing:,} of {len(data.samples):,} samples have none for {task.primary!r}; prepare the world again")
+    return truth
+
+
+def _words(protocol: Protocol, samples: int) -> str:
+    if protocol.kind == "stratified":
+        return f"{protocol.folds} stratified folds, seed {protocol.seed}, {samples:,} samples"
+    return f"walk forward, {protocol.folds} windows of {protocol.test_days} days from {protocol.test_start}, {samples:,} samples"
