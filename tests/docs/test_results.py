@@ -61,6 +61,18 @@ def test_a_section_says_by_which_code_its_report_was_made(shown: Callable[..., s
     assert "Protocol: 2 folds. Made by trmfin 9.9, commit abcdef012345, torch 2.0, on 2 cores (m1).\n" in shown()
 
 
+def test_the_credit_section_also_has_the_means_without_the_fold_on_which_the_recipe_was_found(
+    shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("docs.results.sections", lambda report: [])
+    folds = {"lightgbm": ([0.9, 0.7, 0.8], [0.1, 0.4, 0.5]), "trm": ([0.1, 0.5, 0.7], [0.9, 0.3, 0.4])}
+    models = {name: {"auc": {"folds": ranks}, "log_loss": {"folds": losses}} for name, (ranks, losses) in folds.items()}
+    line = "the fold on which the recipe was found, over folds 2 to 3: lightgbm 0.7500 (0.4500), trm 0.6000 (0.3500).\n"
+    assert line in shown(models=models) and "without the fold" not in shown()
+    monkeypatch.setitem(SECTIONS, "credit", replace(SECTIONS["credit"], chosen_on_first=False))
+    assert "without the fold" not in shown(models=models)
+
+
 def test_a_report_that_does_not_say_what_made_it_is_marked(shown: Callable[..., str]) -> None:
     assert "Protocol: 2 folds. **Made by unknown code, of unchecked data: " in shown(made_by=None, prepared=None)
     assert "unknown code" not in shown()
