@@ -33,7 +33,7 @@ def main(
     """Train a bundle: an ensemble of small recursive networks, its bins, its calibration and its card.
 
     Each member holds out a part of the samples, keeps the weights that do best on it, and calibration is fitted on what
-    members said of samples they had not seen. A killed training goes on with --resume exactly where it stopped.
+    members said of samples whose answers they had not seen. A killed training goes on with --resume exactly where it stopped.
 
     \b
     Example:
@@ -147,7 +147,7 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
             f"{name} {held[name]['value']:.4f} [{held[name]['low']:.4f}, {held[name]['high']:.4f}]"
             for name in ("auc", "ap", "log_loss", "ece")
         )
-        typer.echo(f"held out    {held['samples']:,} samples, by members that had not seen them: {said}")
+        typer.echo(f"held out    {held['samples']:,} samples, by members that had not seen their answers: {said}")
         halt = card["early_halting"]
         typer.echo(
             f"halting     judged by these members, a policy with halt_epsilon {halt['halt_epsilon']:g} would save"

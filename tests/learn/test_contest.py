@@ -197,9 +197,11 @@ def test_more_labels_than_there_are_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_few_labels_start_from_all_histories_of_the_fold(tmp_path: Path) -> None:
-    found = hold(contest(), [Entry(model="trm", seed=0, fold=0, labels=40, draw=3)], tmp_path)
+    pretrained = replace(contest(), recipe=replace(RECIPE, training=replace(RECIPE.training, pretrain_epochs=1.0)))
+    found = hold(pretrained, [Entry(model="trm", seed=0, fold=0, labels=40, draw=3)], tmp_path)
     assert found["labels"].unique().to_list() == [40] and found["draw"].unique().to_list() == [3] and len(found) == 120
-    assert contest().starts[0, RECIPE].fitted == Fitted.fit(contest().sequences, contest().splits[0].train, MODEL.bins)
+    (start,) = pretrained.starts.values()
+    assert start.fitted == Fitted.fit(contest().sequences, contest().splits[0].train, MODEL.bins) and len(start.weights) == 2
 
 
 def test_folds_are_named_by_number_and_windows_by_their_days() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.learn.tiny import TASK, asking, notes
 from trmfin.errors import DataError
-from trmfin.learn.holdout import LEAST_FOLDS, dealt_parts, holdouts, known, latest
+from trmfin.learn.holdout import LEAST_FOLDS, dealt_parts, holdouts, known, latest, untold
 from trmfin.sequences.sequences import build
 from trmfin.sequences.task import Target
 
@@ -133,3 +133,13 @@ def test_any_head_can_be_dealt_out() -> None:
     task = asking(Target(name="bad", head="classes", meaning="x", classes=("good", "bad")))
     split = holdouts(build(replace(data, samples=data.samples.with_columns(names)), task), np.arange(64), members=1, seed=0)[0]
     assert len(split.test) == 8
+
+
+def test_later_rows_of_a_held_out_group_would_tell_its_answer_and_are_left_out() -> None:
+    sequences = build(notes(4, months=3), TASK)  # clients c0 and c1 are one household, c2 and c3 the other; rows by month
+    rows = np.arange(12)
+    assert untold(sequences, rows, np.array([4, 8])).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 10, 11]
+    assert untold(sequences, rows, np.array([0])).tolist() == [0, 1, 2, 3, 6, 7, 10, 11]
+    assert untold(sequences, rows, rows[:0]).tolist() == rows.tolist()
+    one_time = build(notes(16), TASK)
+    assert untold(one_time, np.arange(16), np.arange(8)).tolist() == list(range(16))

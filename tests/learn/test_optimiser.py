@@ -23,7 +23,7 @@ class Training:
     def __init__(self, name: str) -> None:
         self.network = network()
         self.optimiser = make_optimiser(self.network, name, lr=0.05, weight_decay=0.1)
-        self.schedule = schedule(self.optimiser, warmup=3, total=12, kind="cosine")
+        self.schedule = schedule(self.optimiser, warmup=lambda total: 3, total=lambda step: 12, kind="cosine")
         self.average = ExponentialAverage(self.network, 0.9)
 
     def run(self, first: int, last: int) -> None:
@@ -131,7 +131,7 @@ def test_frozen_parameters_are_left_out():
 )
 def test_learning_rate_rises_then_follows_its_schedule(kind, expected):
     optimiser = make_optimiser(network(), "adamw", lr=0.2, weight_decay=0.0)
-    plan, seen = schedule(optimiser, warmup=2, total=6, kind=kind), []
+    plan, seen = schedule(optimiser, warmup=lambda total: 2, total=lambda step: 6, kind=kind), []
     for _ in range(7):
         seen.append(optimiser.param_groups[0]["lr"] / 0.2)
         optimiser.step()
@@ -168,8 +168,8 @@ def test_average_leaves_the_network_alone():
         lambda: make_optimiser(network(), "sgd", lr=0.1, weight_decay=0.0),
         lambda: make_optimiser(network(), "adamw", lr=0.0, weight_decay=0.0),
         lambda: make_optimiser(network(), "adamw", lr=0.1, weight_decay=0.0, betas=(0.9, 1.0)),
-        lambda: schedule(make_optimiser(network(), "adamw", lr=0.1, weight_decay=0.0), 1, 2, "linear"),
-        lambda: schedule(make_optimiser(network(), "adamw", lr=0.1, weight_decay=0.0), 1, 0, "cosine"),
+        lambda: schedule(make_optimiser(network(), "adamw", lr=0.1, weight_decay=0.0), lambda total: 1, lambda step: 2, "linear"),
+        lambda: schedule(make_optimiser(network(), "adamw", lr=0.1, weight_decay=0.0), lambda total: 1, lambda step: 0, "cosine"),
         lambda: ExponentialAverage(network(), 1.0),
     ],
 )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from tests.learn.tiny import MODEL, TASK, TRAINING, world
+from tests.learn.tiny import MODEL, TASK, TRAINING, notes, world
 from trmfin.learn.fit import start
-from trmfin.learn.pretrain import Cut, Foretell, bin_of, cut_short, foretelling_loss, pretrain
+from trmfin.learn.pretrain import Cut, Foretell, cut_short, foretelling_loss, foretells, place_of, pretrain
 from trmfin.learn.slots import HIDE, draw
+from trmfin.model.config import ModelConfig
 from trmfin.model.network import Network
 from trmfin.sequences.batch import Batch
+from trmfin.sequences.sequences import build
 
 SETTINGS = replace(TRAINING, pretrain_epochs=4.0)
 
@@ -29,7 +33,7 @@ def cut(seed: int = 0) -> tuple[Batch, Cut]:
     """All training rows, whole and cut short."""
     w = world()
     batch = w.sequences.batch(w.train)
-    return batch, cut_short(batch, Network(w.sequences.task, w.fitted, MODEL), draw(seed, HIDE, 0))
+    return batch, cut_short(w.sequences, w.train, Network(w.sequences.task, w.fitted, MODEL), draw(seed, HIDE, 0))
 
 
 def test_the_newest_events_are_gone_and_older_ones_and_the_sample_stay_as_they_were() -> None:
@@ -62,29 +66,40 @@ def test_every_length_of_cut_is_drawn() -> None:
     assert drawn == {0, 1, 2}  # of up to three events
 
 
-def test_where_there_are_two_histories_one_is_cut_and_the_other_stays() -> None:
-    task = replace(TASK, histories=(*TASK.histories, replace(TASK.histories[0], name="again", length=2)))
+def test_an_event_that_stands_in_two_histories_is_gone_from_both() -> None:
+    task = replace(TASK, histories=(*TASK.histories, replace(TASK.histories[0], name="newest", length=1)))
     w = world(task=task)
     batch = w.sequences.batch(w.train)
-    short = cut_short(batch, Network(task, w.fitted, MODEL), draw(0, HIDE, 0))
+    short = cut_short(w.sequences, w.train, Network(task, w.fitted, MODEL), draw(0, HIDE, 0))
     gone = batch.mask & ~short.batch.mask
-    of_first, of_second = (gone & (batch.tag == tag) for tag in (1, 2))
-    assert of_first.any() and of_second.any() and not (of_first.any(1) & of_second.any(1)).any()
+    newest, twin = gone[:, -1], gone[:, -2]  # the newest event stands at the end of either history
+    assert newest.any() and np.array_equal(newest, twin)
 
 
-def test_a_number_belongs_to_the_bin_its_edges_say() -> None:
+def test_a_number_has_its_place_among_the_edges() -> None:
     w = world()
     network = Network(w.sequences.task, w.fitted, MODEL)
     edges = np.array(w.fitted.edges["late"], np.float32)
-    values = np.array([edges[0] - 1, edges[0], edges[1], (edges[1] + edges[2]) / 2, edges[-1] + 1], np.float32)
+    values = np.array([np.nan, edges[0] - 1, edges[0], edges[1], (edges[1] + edges[2]) / 2, edges[-1] + 1], np.float32)
     numbers = torch.full((len(values), len(w.sequences.task.numbers)), torch.nan)
     numbers[:, 0] = torch.from_numpy(values)
-    assert bin_of(network, numbers)[:, 0].tolist() == [0, 0, 1, 1, len(edges) - 2]
+    assert place_of(network, numbers)[:, 0].tolist() == [0, 0, 1, 2, 2, len(edges)]
+
+
+def test_both_values_of_a_flag_and_a_field_that_never_differs_have_places() -> None:
+    w = world()
+    for edges, values, places in (((0.0, 1.0), [0.0, 1.0], [1, 2]), ((3.0,), [3.0, 3.0], [0, 0])):
+        fitted = replace(w.fitted, edges={name: edges for name in w.fitted.edges})
+        numbers = torch.tensor(values)[:, None].expand(2, len(w.sequences.task.numbers))
+        network = Network(w.sequences.task, fitted, MODEL)
+        assert place_of(network, numbers)[:, 0].tolist() == places
+        short = cut_short(w.sequences, w.train, network, draw(0, HIDE, 0))
+        assert torch.isfinite(foretelling_loss(network, Foretell(network), short))
 
 
 def test_it_ends_after_about_so_long() -> None:
     w = world()
-    steps: list[int] = []
+    steps, totals = [], []
     long = replace(SETTINGS, pretrain_epochs=1e6)
     weights = pretrain(
         w.sequences,
@@ -93,20 +108,31 @@ def test_it_ends_after_about_so_long() -> None:
         model=MODEL,
         settings=long,
         max_seconds=0.2,
-        tell=lambda progress: steps.append(progress.step),
+        tell=lambda progress: (steps.append(progress.step), totals.append(progress.total)),
     )
-    assert 1 <= len(steps) < 1000 and all(np.isfinite(value).all() for value in weights.values())
+    assert 1 <= len(steps) < 1000 and steps[-1] == totals[-1] and all(np.isfinite(value).all() for value in weights.values())
+
+
+def test_half_precision_changes_the_weights_and_always_alike() -> None:
+    w = world()
+    whole, half, again = (
+        pretrain(w.sequences, w.train, fitted=w.fitted, model=MODEL, settings=replace(SETTINGS, half_precision=asked))
+        for asked in (False, True, True)
+    )
+    assert all(np.array_equal(value, again[name]) and value.dtype == whole[name].dtype for name, value in half.items())
+    assert not np.array_equal(half["places"], whole["places"]) and all(np.isfinite(value).all() for value in half.values())
+    np.testing.assert_allclose(half["places"], whole["places"], atol=0.05)
 
 
 def test_foretelling_gets_better() -> None:
     w = world()
     network = start(w.sequences, w.train, w.fitted, MODEL, SETTINGS).network
-    foretell, batch = Foretell(network), w.sequences.batch(w.train)
+    foretell = Foretell(network)
     optimiser = torch.optim.Adam([*network.parameters(), *foretell.parameters()], lr=0.02)
     losses = []
     for step in range(200):
         optimiser.zero_grad()
-        loss = foretelling_loss(network, foretell, cut_short(batch, network, draw(0, HIDE, step)))
+        loss = foretelling_loss(network, foretell, cut_short(w.sequences, w.train, network, draw(0, HIDE, step)))
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
@@ -118,7 +144,7 @@ def test_samples_without_events_have_nothing_to_foretell() -> None:
     network = Network(w.sequences.task, w.fitted, MODEL)
     batch = w.sequences.batch(np.array([0, 4]))
     assert not batch.mask[:, 1:].any()
-    short = cut_short(batch, network, draw(0, HIDE, 0))
+    short = cut_short(w.sequences, np.array([0, 4]), network, draw(0, HIDE, 0))
     assert float(foretelling_loss(network, Foretell(network), short).detach()) == 0
 
 
@@ -129,3 +155,30 @@ def test_members_begin_from_the_weights_and_with_fresh_heads() -> None:
     assert not any(name.startswith(("heads.", "halt.")) for name in weights)
     assert all(np.array_equal(network[name].numpy(), value) for name, value in weights.items())
     assert not network["heads.bad.weight"].any()
+
+
+def test_there_is_nothing_to_foretell_without_order_histories_or_fields_of_events() -> None:
+    own = tuple(f for f in TASK.fields if f.of == "sample")
+    for task in (replace(TASK, timeless=True), replace(TASK, histories=()), replace(TASK, fields=own)):
+        assert not foretells(build(notes(), task))
+    assert foretells(build(notes(), TASK))
+
+
+@pytest.mark.parametrize("left_out", [("late", "limit"), ("kind",)])
+@pytest.mark.parametrize("core", [MODEL, replace(MODEL, core="gru", supervision_steps=1)])
+def test_any_core_learns_from_numbers_or_codes_alone(core: ModelConfig, left_out: tuple[str, ...]) -> None:
+    w = world(task=replace(TASK, fields=tuple(f for f in TASK.fields if f.name not in left_out)))
+    losses: list[float] = []
+    weights = pretrain(
+        w.sequences, w.train, fitted=w.fitted, model=core, settings=SETTINGS, tell=lambda progress: losses.append(progress.loss)
+    )
+    assert losses[-1] < losses[0] and all(np.isfinite(value).all() for value in weights.values())
+
+
+def test_weights_of_a_pre_training_that_ran_out_of_time_are_not_kept(tmp_path: Path) -> None:
+    w = world()
+    given = {"fitted": w.fitted, "model": MODEL, "kept": tmp_path / "kept"}
+    pretrain(w.sequences, w.train, settings=replace(SETTINGS, pretrain_epochs=1e6), max_seconds=0.2, **given)
+    assert not (tmp_path / "kept").exists()
+    pretrain(w.sequences, w.train, settings=SETTINGS, **given)
+    assert (tmp_path / "kept").exists()

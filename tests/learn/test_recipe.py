@@ -46,6 +46,7 @@ def test_what_a_file_leaves_out_keeps_the_presets_value(tmp_path: Path) -> None:
         ("[training]\nwarmup_steps = -1", "warmup_steps is -1; it must be at least 0"),
         ("[training]\nweight_decay = -0.1", "weight_decay is -0.1; it must be at least 0"),
         ("[training]\nlabel_smoothing = 1.0", "label_smoothing is 1.0; it must lie in"),
+        ("[training]\nrandom_depth = true\nrefill = false", "random_depth is True and refill False; only refilled slots"),
         ('[training]\noptimiser = "sgd"', "optimiser is 'sgd'; choose adamw or adam_atan2"),
         ('[training]\nschedule = "linear"', "schedule is 'linear'; choose cosine or constant"),
         ("[training", "cannot be read as TOML"),

@@ -290,6 +290,8 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
     text = markdown(whole)
     mean = whole["models"]["trm"]["auc"]["mean"]
     assert f"| trm | {mean:.4f} [" in text and f"{gaps['trm']['mean']:.1%}" in text and "| 0.05 |" in text
+    mean, pooled = whole["models"]["trm"]["ece"]["mean"], whole["models"]["trm"]["pooled"]["ece"]
+    assert f"| {mean:.4f} |" in text and f"| {pooled['value']:.4f} [{pooled['low']:.4f}, {pooled['high']:.4f}] |" in text
     assert f"{whole['differences']['logistic']['auc']['mean']:+.4f}" in text
     assert "\n- Nothing else.\n- Or so.\n" in text
     assert "\nMade by trmfin 9.9, commit abcdef012345 with uncommitted changes, numpy 2.4, torch 2.0, on 2 cores (m1).\n" in text

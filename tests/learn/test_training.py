@@ -13,7 +13,7 @@ import torch
 
 from tests.learn.tiny import MODEL, TASK, TRAINING, answering, asking, few_draws, notes
 from trmfin.data.prepared import Prepared
-from trmfin.errors import DataError, RunError
+from trmfin.errors import ConfigError, DataError, RunError
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, probability
 from trmfin.learn.halting import cheapest_epsilon, steps_used
@@ -104,6 +104,9 @@ def test_a_bundle_says_where_it_comes_from_and_how_good_it_is(tmp_path: Path) ->
     told, log_odds = card["early_halting"], learnt().log_odds(learnt().ensemble.logits)
     assert told["halt_epsilon"] == cheapest_epsilon(log_odds, y) and told["tolerance"] == 0.001
     assert told["steps_saved"] == 1 - steps_used(log_odds, told["halt_epsilon"]).mean() / 2
+    assert card["splits"] == {"held_out": "dealt", "parts": 8, "unit": "household", "seed": 0}
+    assert card["model"]["flops"] == 2 * learnt().ensemble.network.networks[0].flops(MODEL.supervision_steps) > 0
+    assert card["challengers"].startswith("none was trained") and "python -m trmfin.evaluate" in card["challengers"]
     assert card["protected"]["columns"] == [] and "held" in card["selection"] and "Valid" in card["limits"]
 
 
@@ -112,6 +115,12 @@ def test_samples_of_many_times_are_held_out_once_each() -> None:
     found = learn(sequences, np.arange(180), RECIPE)
     card = bundle(found, sequences).card
     assert card["held_out"]["samples"] == 48 and card["data"]["last_as_of"].startswith("2024-06-29")
+
+
+def test_a_card_says_where_all_members_held_out_the_latest_samples() -> None:
+    sequences = build(notes(14, months=6), TASK)
+    found = learn(sequences, np.arange(84), replace(RECIPE, training=replace(TRAINING, epochs=1)))
+    assert bundle(found, sequences).card["splits"] == {"held_out": "latest", "parts": 1, "unit": None, "seed": None}
 
 
 def test_reference_rows_are_spread_over_training_rows_as_the_network_sees_them() -> None:
@@ -125,6 +134,7 @@ def test_reference_rows_are_spread_over_training_rows_as_the_network_sees_them()
 
 
 PRETRAINED = replace(RECIPE, training=replace(RECIPE.training, pretrain_epochs=1.0))
+NONE = [np.arange(0)] * 2  # nothing is held out
 
 
 def same(one: Start, other: Start) -> bool:
@@ -136,8 +146,8 @@ def same(one: Start, other: Start) -> bool:
 
 def test_pre_training_sees_histories_and_no_target() -> None:
     before = torch.get_rng_state()
-    one = begin(data(), np.arange(120), PRETRAINED)
-    blank = begin(build(notes(120, labelled=False), TASK), np.arange(120), PRETRAINED)
+    one = begin(data(), np.arange(120), PRETRAINED, NONE)
+    blank = begin(build(notes(120, labelled=False), TASK), np.arange(120), PRETRAINED, NONE)
     assert one.fitted == blank.fitted and len(one.weights) == RECIPE.model.members and same(one, blank)
     assert torch.equal(before, torch.get_rng_state()) and not any(name.startswith(("heads.", "halt.")) for name in one.weights[0])
     started = learn(data(), np.arange(120), PRETRAINED, start=one)
@@ -145,13 +155,13 @@ def test_pre_training_sees_histories_and_no_target() -> None:
 
 
 def test_each_member_is_pre_trained_with_a_seed_of_its_own_the_same_side_by_side() -> None:
-    in_turn, side_by_side = (begin(data(), np.arange(120), PRETRAINED, workers=workers) for workers in (1, 2))
+    in_turn, side_by_side = (begin(data(), np.arange(120), PRETRAINED, NONE, workers=workers) for workers in (1, 2))
     assert same(in_turn, side_by_side)
     assert not np.array_equal(in_turn.weights[0]["places"], in_turn.weights[1]["places"])
 
 
 def test_a_timeless_task_has_no_next_event_and_is_not_pre_trained() -> None:
-    assert begin(build(notes(120), replace(TASK, timeless=True)), np.arange(120), PRETRAINED).weights == ()
+    assert begin(build(notes(120), replace(TASK, timeless=True)), np.arange(120), PRETRAINED, NONE).weights == ()
 
 
 def test_pre_training_is_told_timed_and_not_repeated_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,20 +170,21 @@ def test_pre_training_is_told_timed_and_not_repeated_on_resume(tmp_path: Path, m
         data(),
         np.arange(120),
         PRETRAINED,
+        NONE,
         folder=tmp_path,
         tell=lambda member, progress: told.append((member, progress.phase, progress.step)),
     )
     assert told == [(member, "pre-training", step) for member in (0, 1) for step in range(1, 9)]
-    monkeypatch.setattr("trmfin.learn.pretrain.pretrain", lambda *arguments, **options: pytest.fail("pre-trained twice"))
-    assert same(first, begin(data(), np.arange(120), PRETRAINED, folder=tmp_path))
+    monkeypatch.setattr("trmfin.learn.pretrain._pretrained", lambda *arguments, **options: pytest.fail("pre-trained twice"))
+    assert same(first, begin(data(), np.arange(120), PRETRAINED, NONE, folder=tmp_path))
     with pytest.raises(RunError, match="made from other data or settings"):
-        begin(data(), np.arange(110), PRETRAINED, folder=tmp_path)
+        begin(data(), np.arange(110), PRETRAINED, NONE, folder=tmp_path)
     kept = tmp_path / "pretrained-1.safetensors"
     damaged = bytearray(kept.read_bytes())
     damaged[-1] ^= 1
     kept.write_bytes(damaged)
     with pytest.raises(RunError, match="not a readable checkpoint"):
-        begin(data(), np.arange(120), PRETRAINED, folder=tmp_path)
+        begin(data(), np.arange(120), PRETRAINED, NONE, folder=tmp_path)
 
 
 def test_the_time_of_pre_training_is_taken_from_the_members(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,8 +210,26 @@ def test_too_few_of_a_class_to_calibrate_are_told_before_training(monkeypatch: p
     monkeypatch.setattr("trmfin.learn.training.fit_members", lambda *arguments, **options: pytest.fail("trained in vain"))
     prepared = notes(64)
     rare = prepared.samples.with_columns(target_bad=(pl.int_range(64) == 5).cast(pl.Float64))
-    with pytest.raises(DataError, match="of 16 held-out samples [01] are of the rarer class of 'bad'; calibration needs at least 2"):
-        learn(build(replace(prepared, samples=rare), TASK), np.arange(64), RECIPE)
+    sequences = build(replace(prepared, samples=rare), TASK)
+    said = "of 16 held-out samples [01] are of the rarer class of 'bad'; calibration needs at least 2 of each, so give more labelled"
+    with pytest.raises(DataError, match=f"{said} samples of that class, or up to 8 members$"):
+        learn(sequences, np.arange(64), RECIPE)
+    with pytest.raises(DataError, match="of 64 held-out samples 1 are .* samples of that class$"):
+        learn(sequences, np.arange(64), replace(RECIPE, model=replace(MODEL, members=8)))
+
+
+def test_more_members_are_not_advised_where_all_hold_out_the_same() -> None:
+    prepared = notes(14, months=6)
+    never = replace(prepared, samples=prepared.samples.with_columns(target_bad=(pl.int_range(84) == 5).cast(pl.Float64)))
+    with pytest.raises(DataError, match="0 are of the rarer class .* samples of that class among the latest, which all members hold out$"):
+        learn(build(never, TASK), np.arange(84), RECIPE)
+
+
+def test_a_setting_that_would_do_nothing_is_refused_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trmfin.learn.training.begin", lambda *arguments, **options: pytest.fail("pre-trained in vain"))
+    prepared, task = other(notes(64), Target(name="days", head="quantiles", meaning="x", levels=(0.5,)), lambda bad: 9.0 * bad)
+    with pytest.raises(ConfigError, match="positive_weight is 3, but the primary target 'days' is of the kind quantiles"):
+        learn(build(prepared, task), np.arange(64), replace(RECIPE, training=replace(TRAINING, positive_weight=3.0)))
 
 
 def other(prepared: Prepared, target: Target, answer: Callable[[float], object]) -> tuple[Prepared, Task]:

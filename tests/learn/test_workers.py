@@ -1,44 +1,29 @@
 """Members' processes: what goes wrong in one is said by the one that started it."""
 
 import os
-from dataclasses import replace
+from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.learn.test_fit import SHORT
 from tests.learn.tiny import MODEL, world
 from trmfin.errors import RunError
-from trmfin.learn.holdout import holdouts
-from trmfin.learn.members import Job
-from trmfin.learn.workers import _received, _work, seconds_each
+from trmfin.learn.fit import Trained, fit
+from trmfin.learn.workers import Job, _received, _work, seconds_each
 
 
-def job(**changes: Any) -> Job:
-    where = world()
-    (split,) = holdouts(where.sequences, np.arange(64), 1, 0)
-    plain = Job(
-        index=3,
-        sequences=where.sequences,
-        split=split,
-        fitted=where.fitted,
-        model=MODEL,
-        settings=SHORT,
-        initial=None,
-        checkpoint=None,
-        max_seconds=None,
-    )
-    return replace(plain, **changes)
+def job(checkpoint: Path) -> Job[Trained]:
+    w = world()
+    return partial(fit, w.sequences, w.train, w.validation, fitted=w.fitted, model=MODEL, settings=SHORT, checkpoint=checkpoint)
 
 
 def test_an_expected_failure_of_a_members_process_is_raised_where_it_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trmfin.learn.workers.signal.signal", lambda *arguments: None)
     monkeypatch.setattr("trmfin.learn.workers.torch.set_num_threads", lambda count: None)
     ours, theirs = Pipe(duplex=False)
-    _work(job(checkpoint=Path("missing") / "member"), theirs)
+    _work(job(Path("missing") / "member"), theirs)
     messages = [ours.recv()]
     while messages[-1][0] == "progress":
         messages.append(ours.recv())
@@ -50,7 +35,7 @@ def test_a_members_process_ends_quietly_when_the_one_that_started_it_is_gone(mon
     monkeypatch.setattr("trmfin.learn.workers.torch.set_num_threads", lambda count: None)
     ours, theirs = Pipe(duplex=False)
     ours.close()
-    _work(job(checkpoint=tmp_path / "member"), theirs)
+    _work(job(tmp_path / "member"), theirs)
     assert not list(tmp_path.iterdir())
 
 
@@ -60,7 +45,7 @@ def test_a_process_that_dies_without_a_word_is_one_clear_error(sent: bytes) -> N
     os.write(theirs.fileno(), sent)
     theirs.close()
     with pytest.raises(RunError, match="training of member 3 ended without a word .*--resume"):
-        _received(ours, job())
+        _received(ours, 3)
 
 
 def test_time_is_shared_by_jobs_that_run_in_turn_and_not_by_those_side_by_side() -> None:

@@ -88,6 +88,7 @@ def save(path: Path, run: Run, identity: str) -> None:
         "slots": {"taken": run.slots.taken, "depths": sorted(run.slots.depths.items())},
         "run": {"step": run.step, "best_step": run.best_step, "best_loss": run.best_loss, "history": run.history},
         "average_count": run.average.count,
+        "time_used": run.clock.used,
     }
     with replacing(path) as file:
         header = json.dumps(plain)
@@ -126,6 +127,7 @@ def load(path: Path, run: Run, identity: str) -> None:
     for name, value in plain["run"].items():
         setattr(run, name, value)
     run.average.count = plain["average_count"]
+    run.clock.resume(run.step, plain.get("time_used", 0.0))  # a checkpoint that is older than this entry has used none
 
 
 def save_weights(path: Path, weights: Weights, identity: str) -> None:

@@ -71,7 +71,7 @@ class Contest:
     splits: tuple[Split, ...]
     workers: int
 
-    starts: dict[tuple[int, Recipe], Start] = field(default_factory=dict)  # of a fold's histories, made once
+    starts: dict[tuple[int, Recipe], Start] = field(default_factory=dict, init=False)  # of a fold's histories, made once
 
     def __post_init__(self) -> None:
         check_binary(self.sequences.task)
@@ -81,11 +81,17 @@ class Contest:
                 f"expected sample_id first, and the {len(self.sequences)} samples in their order"
             )
 
-    def start(self, fold: int, recipe: Recipe, tell: Tell) -> Start:
-        """What the fold's histories teach without their targets; the same for any number of labels."""
-        key = fold, recipe
+    def start(self, fold: int, recipe: Recipe, tell: Tell) -> Start | None:
+        """What the fold's histories teach without their targets, the same for any number of labels.
+
+        None where samples have many times: what a member may foretell then depends on what it holds out.
+        """
+        train, key = self.splits[fold].train, (fold, recipe)
+        if np.unique(self.sequences.as_of[train]).size > 1:
+            return None
         if key not in self.starts:
-            self.starts[key] = begin(self.sequences, self.splits[fold].train, recipe, workers=self.workers, tell=tell)
+            nothing = [train[:0]] * recipe.model.members
+            self.starts[key] = begin(self.sequences, train, recipe, nothing, workers=self.workers, tell=tell)
         return self.starts[key]
 
     @property
@@ -199,8 +205,7 @@ def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]
     else:
         recipe = entry_recipe(contest, entry)
         start = contest.start(entry.fold, recipe, tell)
-        workers = min(contest.workers, recipe.model.members)
-        learnt = learn(contest.sequences, train, recipe, start=start, workers=workers, tell=tell)
+        learnt = learn(contest.sequences, train, recipe, histories=split.train, start=start, workers=contest.workers, tell=tell)
         raw = primary_logits(learnt.ensemble.network, contest.sequences.aligned(learnt.fitted), split.test)
         p = probability(learnt.log_odds(raw))
     return _frame(contest.sequences, entry, split.test, p, time.monotonic() - began)

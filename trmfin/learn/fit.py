@@ -7,7 +7,6 @@ different depths. What is kept is the average of the weights that does best on v
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from trmfin.errors import DataError, RunError
 from trmfin.learn import checkpoint as saved
+from trmfin.learn.clock import Clock
 from trmfin.learn.holdout import known
 from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
 from trmfin.learn.settings import TrainSettings
@@ -38,7 +38,7 @@ class Progress:
     """What a caller is told while training goes on."""
 
     step: int
-    total: int
+    total: int  # as it looks now, where time may end the run
     seconds: float
     loss: float
     validation: float | None = None
@@ -74,44 +74,46 @@ def fit(
 
     sequences: aligned to `fitted`, which was fitted on training rows only. initial: weights to begin with, such as
     `pretrain` gives; others start at random. checkpoint: a file that is written at each
-    validation and resumed from where it exists; a resumed run is bit-identical to an undisturbed one.
-    max_seconds: train for about so long, then judge once more and stop.
-    Raises DataError where the primary target has no known training or validation labels, RunError where training diverges.
+    validation and resumed from where it exists; without max_seconds a resumed run is bit-identical to an undisturbed one.
+    max_seconds: train for about so long, over at most as many steps as without it; the learning rate falls to 0 by then, and
+    validations are spread over that time. Weights then depend on the machine's speed. A run resumed with it has the share of
+    its time left that it had at its checkpoint.
+    Raises DataError where the primary target has no known training or validation labels, ConfigError where a setting would
+    do nothing, RunError where training diverges.
     """
     for name, rows in (("training", train), ("validation", validation)):
         if not known(sequences)[rows].any():
             raise DataError(
                 f"{name} rows: {len(rows)} rows, none with a known target {sequences.task.primary!r}; training needs labelled samples"
             )
-    began = time.monotonic()
-    identity = saved.identity(sequences, train, validation, model, settings)
-    run = start(sequences, train, fitted, model, settings, initial)
+    settings.check_for(sequences)
+    run = start(sequences, train, fitted, model, settings, initial, max_seconds)
+    identity, clock = saved.identity(sequences, train, validation, model, settings), run.clock
     if checkpoint is not None and checkpoint.exists():
         saved.load(checkpoint, run, identity=identity)
-    total = planned_steps(len(train), model, settings)
-    every = max(total // settings.validations, 1)
     advance = slot_step if settings.refill else loop_step
+    total = clock.total(run.step)
     while run.step < total:
         loss = advance(run, sequences, settings)
-        late = max_seconds is not None and time.monotonic() - began > max_seconds
-        if run.step % every and run.step < total and not late:
-            tell(Progress(step=run.step, total=total, seconds=time.monotonic() - began, loss=loss))
+        total = clock.total(run.step)
+        if run.step < total and not clock.due(run.step, settings.validations):
+            tell(Progress(step=run.step, total=total, seconds=clock.seconds, loss=loss))
             continue
         judged = validate(run, sequences, validation, loss)
         if not math.isfinite(judged):
             raise RunError(
                 f"training: validation loss {judged} after {run.step} steps, so it diverged; lower learning_rate or warm up longer"
             )
-        tell(Progress(step=run.step, total=total, seconds=time.monotonic() - began, loss=loss, validation=judged))
+        clock.judge(run.step)
+        total = clock.total(run.step)  # judging took time too
+        tell(Progress(step=run.step, total=total, seconds=clock.seconds, loss=loss, validation=judged))
         if checkpoint is not None:
             saved.save(checkpoint, run, identity=identity)
-        if late:
-            break
     return Trained(
         weights={name: value.numpy() for name, value in run.best.items()},
         best_step=run.best_step,
         steps=run.step,
-        seconds=time.monotonic() - began,
+        seconds=clock.seconds,
         history=run.history,
         depths=dict(sorted(run.slots.depths.items())),
     )
@@ -124,6 +126,7 @@ def start(
     model: ModelConfig,
     settings: TrainSettings,
     initial: dict[str, NDArray[np.float32]] | None = None,
+    max_seconds: float | None = None,
 ) -> Run:
     """A run before its first step; weights are a function of the seed, or `initial` where that names them."""
     with torch.random.fork_rng(devices=[]):
@@ -132,7 +135,7 @@ def start(
     begin_at_base_rates(network, sequences, train)
     if initial is not None:
         network.load_state_dict({name: torch.from_numpy(value) for name, value in initial.items()}, strict=False)
-    total = planned_steps(len(train), model, settings)
+    clock = Clock(planned=planned_steps(len(train), model, settings), max_seconds=max_seconds)
     optimiser = make_optimiser(network, settings.optimiser, settings.learning_rate, settings.weight_decay)
     slots = Slots(seed=settings.seed, pool=train, supervision_steps=model.supervision_steps, random_depth=settings.random_depth)
     if settings.refill:
@@ -141,8 +144,9 @@ def start(
         network=network,
         average=ExponentialAverage(network, settings.average_decay),
         optimiser=optimiser,
-        schedule=schedule(optimiser, settings.warmup(total), total, settings.schedule),
+        schedule=schedule(optimiser, settings.warmup, clock.total, settings.schedule),
         slots=slots,
+        clock=clock,
     )
 
 

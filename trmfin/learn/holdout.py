@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,11 +30,23 @@ def holdouts(sequences: Sequences, rows: NDArray[np.int64], members: int, seed: 
     Raises DataError where there are fewer groups than folds and one time, and where nothing was known before the latest rows.
     """
     rows = rows[known(sequences)[rows]]
-    folds = max(members, LEAST_FOLDS)
-    if np.unique(sequences.group[rows]).size < folds and np.unique(sequences.as_of[rows]).size > 1:
+    if hold_out_latest(sequences, rows, members):
         return [latest(sequences, rows)] * members
-    part = dealt_parts(sequences, rows, folds, seed)
+    part = dealt_parts(sequences, rows, max(members, LEAST_FOLDS), seed)
     return [Split(train=rows[part != k], test=rows[part == k]) for k in range(members)]
+
+
+def hold_out_latest(sequences: Sequences, rows: NDArray[np.int64], members: int) -> bool:
+    """Whether all members hold out the latest of these labelled rows, because there are too few groups to deal."""
+    few = np.unique(sequences.group[rows]).size < max(members, LEAST_FOLDS)
+    return few and np.unique(sequences.as_of[rows]).size > 1
+
+
+def described(sequences: Sequences, rows: NDArray[np.int64], members: int, seed: int) -> dict[str, Any]:
+    """How `holdouts` splits these labelled rows, for a card: by unit (a column of samples) and seed; None where they play no part."""
+    if hold_out_latest(sequences, rows, members):
+        return {"held_out": "latest", "parts": 1, "unit": None, "seed": None}
+    return {"held_out": "dealt", "parts": max(members, LEAST_FOLDS), "unit": sequences.task.group, "seed": seed}
 
 
 def known(sequences: Sequences) -> NDArray[np.bool_]:
@@ -62,3 +76,13 @@ def latest(sequences: Sequences, rows: NDArray[np.int64]) -> Split:
     start = max(np.quantile(as_of, 1 - LATEST_SHARE, method="higher"), np.unique(as_of)[1])  # something must lie before it
     split = walk_forward(as_of, known_at, starts=np.array([start]), test_span=int(as_of.max() - start) + 1)[0]
     return Split(train=rows[split.train], test=rows[split.test])
+
+
+def untold(sequences: Sequences, rows: NDArray[np.int64], held_out: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of `rows` whose histories do not tell what the held-out rows ask: in a group, none later than its first held-out row.
+
+    The history of a later row holds what happened after the held-out one, which is close to its answer.
+    """
+    first = np.full(int(sequences.group.max()) + 1, NEVER)
+    np.minimum.at(first, sequences.group[held_out], sequences.as_of[held_out])
+    return rows[sequences.as_of[rows] <= first[sequences.group[rows]]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,37 +29,8 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One member's training."""
-
-    index: int
-    sequences: Sequences  # aligned
-    split: Split  # train and held-out rows
-    fitted: Fitted
-    model: ModelConfig
-    settings: TrainSettings  # of the ensemble
-    initial: Weights | None
-    checkpoint: Path | None
-    max_seconds: float | None
-
-    def run(self, tell: Callable[[Progress], None]) -> Trained:
-        return fit(
-            self.sequences,
-            self.split.train,
-            self.split.test,
-            fitted=self.fitted,
-            model=self.model,
-            settings=self.settings.of_member(self.index),
-            initial=self.initial,
-            checkpoint=self.checkpoint,
-            max_seconds=self.max_seconds,
-            tell=tell,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainedEnsemble:
-    """The members as one network, and what each said about the rows it had not seen."""
+    """The members as one network, and what each said about the rows whose answers it had not seen."""
 
     network: Ensemble
     members: list[Trained]
@@ -87,13 +59,14 @@ def fit_members(
     """
     workers = min(workers, model.members)
     jobs = [
-        Job(
-            index=index,
-            sequences=sequences,
-            split=splits[index],
+        partial(
+            fit,
+            sequences,
+            splits[index].train,
+            splits[index].test,
             fitted=fitted,
             model=replace(model, members=1),
-            settings=settings,
+            settings=settings.of_member(index),
             initial=initial[index] if initial else None,
             checkpoint=None if folder is None else folder / f"member-{index}.safetensors",
             max_seconds=seconds_each(max_seconds, model.members, workers),

@@ -101,21 +101,29 @@ def make_optimiser(
     raise ConfigError(f"optimiser {name!r} is unknown; choose 'adamw' or 'adam_atan2'")
 
 
-def schedule(optimiser: Optimizer, warmup: int, total: int, kind: Literal["constant", "cosine"] = "cosine") -> LambdaLR:
-    """Learning rate over optimiser steps: a straight rise over `warmup` steps, then constant or half a cosine to 0 at `total`.
+def schedule(
+    optimiser: Optimizer,
+    warmup: Callable[[int], int],
+    total: Callable[[int], int],
+    kind: Literal["constant", "cosine"] = "cosine",
+) -> LambdaLR:
+    """Learning rate over optimiser steps: a straight rise over the warm-up, then constant or half a cosine to 0 at the end.
 
-    Step k (from 0) of the rise has (k + 1) / warmup of the full rate. Call `.step()` after each step of the optimiser.
+    total: steps of the whole run, as it looks after so many of them; warmup: steps of the rise in a run of so many. Step k
+    (from 0) of the rise has (k + 1) / warm-up of the full rate. Call `.step()` after each step of the optimiser.
     Raises ConfigError on an unknown kind and on counts out of range; a warm-up longer than the run is allowed.
     """
     if kind not in ("constant", "cosine"):
         raise ConfigError(f"schedule {kind!r} is unknown; choose 'constant' or 'cosine'")
-    if warmup < 0 or total < 1:
-        raise ConfigError(f"schedule {kind!r}: warm-up of {warmup} of {total} steps; expected at least 0 of at least 1")
 
     def rate(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        done = min((step - warmup) / max(total - warmup, 1), 1.0)
+        steps = total(step)
+        rise = warmup(steps)
+        if rise < 0 or steps < 1:
+            raise ConfigError(f"schedule {kind!r}: warm-up of {rise} of {steps} steps; expected at least 0 of at least 1")
+        if step < rise:
+            return (step + 1) / rise
+        done = min((step - rise) / max(steps - rise, 1), 1.0)
         return 1.0 if kind == "constant" else 0.5 * (1 + math.cos(math.pi * done))
 
     return LambdaLR(optimiser, rate)

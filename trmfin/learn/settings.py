@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trmfin.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trmfin.sequences.sequences import Sequences
 
 KINDS: dict[str, tuple[Any, str]] = {"int": (int, "a whole number"), "float": (int | float, "a number"), "bool": (bool, "true or false")}
 BATCHES = 16  # in one pass, at least, as long as a batch does not fall below SMALLEST_BATCH
 SMALLEST_BATCH = 64
 WARMUP_SHARE = 0.2
+SMOOTHED = ("binary", "classes", "ordinal")  # heads whose labels are smoothed, unless they are distributions already
 SEEDS_APART = 1000  # so that runs of neighbouring seeds share no member
 
 
@@ -61,6 +65,24 @@ class TrainSettings:
         for name in ("average_decay", "field_dropout", "cell_dropout", "label_smoothing"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ConfigError(f"training settings: {name} is {value}; it must lie in [0, 1)")
+        if self.random_depth and not self.refill:
+            raise ConfigError(
+                "training settings: random_depth is True and refill False; only refilled slots differ in depth, so change one"
+            )
+
+    def check_for(self, sequences: Sequences) -> None:
+        """Raises ConfigError where a setting would do nothing with these samples' targets."""
+        task = sequences.task
+        if self.positive_weight != 1.0 and (head := task.target(task.primary).head) != "binary":
+            raise ConfigError(
+                f"training settings: positive_weight is {self.positive_weight:g}, but the primary target {task.primary!r} is of the kind "
+                f"{head}; it weighs the positives of a binary one, so leave it at 1"
+            )
+        if self.label_smoothing and not any(t.head in SMOOTHED and sequences.targets.values[t.name].ndim == 1 for t in task.targets):
+            raise ConfigError(
+                f"training settings: label_smoothing is {self.label_smoothing:g}, but no target of task {task.name!r} has single labels "
+                f"({', '.join(SMOOTHED)}); it smooths no others, so leave it at 0"
+            )
 
     def warmup(self, steps: int) -> int:
         """Warm-up of a run of `steps` optimiser steps: a short run must leave it too."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trmfin.learn.clock import Clock
 from trmfin.learn.hiding import hidden_cells
 from trmfin.learn.losses import exact, loss_per_sample
 from trmfin.learn.optimiser import ExponentialAverage
@@ -36,6 +37,7 @@ class Run:
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     slots: Slots
+    clock: Clock
     step: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
     best_step: int = 0

@@ -11,8 +11,9 @@ WORDS = {  # section → what its tables show and how to read them
     "models": (
         "How well each model's scores fit what happened: means over the folds or test windows, in brackets the 95 % bootstrap "
         "interval (had other clients been tested). AUC, AP and KS say how well scores rank, higher is better; log-loss, Brier and "
-        "ECE say how far probabilities lie from what happened, lower is better. Pooled ECE is of all folds' scores together; "
-        "drawing clients again adds noise, so that an ECE's interval lies high and may leave out its value. Intervals of two "
+        "ECE say how far probabilities lie from what happened, lower is better. Pooled ECE, of all folds' scores together, is the one "
+        "to judge by: chance alone raises an ECE, more so where samples are fewer, as in a single fold. Drawing clients again adds "
+        "chance too, so that its interval lies high and may leave out its value; the folds' mean ECE has none. Intervals of two "
         "models may overlap although one is reliably better: that is what the next table is for."
     ),
     "differences": (
@@ -108,12 +109,13 @@ def _words(key: str, report: dict[str, Any]) -> str:
 
 
 def model_table(models: dict[str, Any]) -> str:
-    """One row a model; ECE also of the pooled out-of-fold scores."""
+    """One row a model; ECE of the pooled scores with its interval, the folds' mean without: there the bootstrap's bias is large."""
     head = ["model", *NAMES.values(), "pooled ECE", "seconds a fold (median)"]
     rows = []
     for name, metrics in models.items():
-        cells = [_interval(metrics[key]["mean"], metrics[key]) for key in NAMES]
-        rows.append([name, *cells, f"{metrics['pooled']['ece']['value']:.4f}", f"{metrics['seconds']['median']:.0f}"])
+        cells = [_interval(metrics[key]["mean"], {} if key == "ece" else metrics[key]) for key in NAMES]
+        pooled = metrics["pooled"]["ece"]
+        rows.append([name, *cells, _interval(pooled["value"], pooled), f"{metrics['seconds']['median']:.0f}"])
     return _table(head, rows)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,22 @@ from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, p
 from trmfin.learn.checkpoint import Weights
 from trmfin.learn.fit import Progress
 from trmfin.learn.halting import TOLERANCE, cheapest_epsilon, steps_used
-from trmfin.learn.holdout import holdouts, known
+from trmfin.learn.holdout import LEAST_FOLDS, described, hold_out_latest, holdouts, known, untold
 from trmfin.learn.intervals import summary
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.policy import Policy
-from trmfin.learn.pretrain import pretrain_members
+from trmfin.learn.pretrain import foretells, pretrain_members
 from trmfin.learn.recipe import Recipe
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
+from trmfin.sequences.splits import Split
 
 REFERENCE_ROWS = 100
 LIMITS = (
-    "Valid for data like that of its window. Held-out metrics are of the members that had not seen a row; "
+    "Valid for data like that of its window. Held-out metrics are of members that had not seen a row's answer; "
     "test results are in the report of an evaluation."
 )
+CHALLENGERS = "none was trained with this bundle; `python -m trmfin.evaluate` judges the recipe it was trained by beside them"
 LEAST_SECONDS = 1.0  # for members, however long pre-training took
 Tell = Callable[[int, Progress], None]
 
@@ -61,6 +63,7 @@ def begin(
     sequences: Sequences,
     histories: NDArray[np.int64],
     recipe: Recipe,
+    held_out: Iterable[NDArray[np.int64]],
     *,
     folder: Path | None = None,
     max_seconds: float | None = None,
@@ -69,15 +72,15 @@ def begin(
 ) -> Start:
     """Fit bins and vocabularies on the rows `histories`, and pre-train members on them where the recipe says so.
 
-    sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too. A timeless task has no next
-    event to foretell, so it is not pre-trained. max_seconds: of pre-training. See `pretrain_members` for the rest.
+    sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too; rows that tell a member what
+    its `held_out` rows ask are left out. max_seconds: of pre-training. See `pretrain_members` for the rest.
     """
     fitted = Fitted.fit(sequences, histories, recipe.model.bins)
-    if not recipe.training.pretrain_epochs or sequences.task.timeless:
+    if not (recipe.training.pretrain_epochs and foretells(sequences)):
         return Start(fitted=fitted, weights=())
     weights = pretrain_members(
         sequences.aligned(fitted),
-        histories,
+        [untold(sequences, histories, rows) for rows in held_out],
         fitted=fitted,
         model=recipe.model,
         settings=recipe.training,
@@ -94,6 +97,7 @@ def learn(
     rows: NDArray[np.int64],
     recipe: Recipe,
     *,
+    histories: NDArray[np.int64] | None = None,
     start: Start | None = None,
     folder: Path | None = None,
     max_seconds: float | None = None,
@@ -102,18 +106,30 @@ def learn(
 ) -> Learnt:
     """Train on the labelled ones of `rows`; weights and calibration see no other sample's target.
 
-    sequences: not yet aligned. start: what `begin` made of more histories than `rows`; None = of `rows`, in at
-    most half of max_seconds. See `fit_members` for the rest. Raises DataError where no row has a known target, or too few of a class are
-    held out.
+    sequences: not yet aligned. histories: rows that teach without their targets; None = `rows`. start: what `begin` has made
+    of them; None = it is made here, in at most half of max_seconds. See `fit_members` for the rest. Raises DataError where no
+    row has a known target, or too few of a class are held out, ConfigError where a setting would do nothing.
     """
     labelled = rows[known(sequences)[rows]]
     if not len(labelled):
         raise DataError(f"training: no sample has a known target {sequences.task.primary!r}; prepare a file with labels")
+    recipe.training.check_for(sequences)
     splits = holdouts(sequences, labelled, recipe.model.members, recipe.training.seed)
-    _check_both_classes(sequences, np.unique(np.concatenate([split.test for split in splits])))
+    _check_both_classes(sequences, splits, _more(sequences, labelled, recipe.model.members))
     began = time.monotonic()
     half = None if max_seconds is None else max_seconds / 2
-    start = start or begin(sequences, rows, recipe, folder=folder, max_seconds=half, workers=workers, tell=tell)
+    if start is None:
+        held_out = [split.test for split in splits]
+        start = begin(
+            sequences,
+            rows if histories is None else histories,
+            recipe,
+            held_out,
+            folder=folder,
+            max_seconds=half,
+            workers=workers,
+            tell=tell,
+        )
     left = None if max_seconds is None else max(max_seconds - (time.monotonic() - began), LEAST_SECONDS)
     ensemble = fit_members(
         sequences.aligned(start.fitted),
@@ -130,15 +146,22 @@ def learn(
     return Learnt(ensemble=ensemble, fitted=start.fitted, calibration=calibrated(sequences, ensemble))
 
 
-def _check_both_classes(sequences: Sequences, held_out: NDArray[np.int64]) -> None:
-    """Calibration needs both classes among what is held out: said before training, not after."""
+def _check_both_classes(sequences: Sequences, splits: list[Split], more: str) -> None:
+    """Calibration needs both classes among what is held out: said before training, not after. more: what would help."""
     target = sequences.task.target(sequences.task.primary)
-    y = sequences.targets.values[target.name][held_out]
+    y = sequences.targets.values[target.name][np.unique(np.concatenate([split.test for split in splits]))]
     if target.head == "binary" and (fewest := min(int((y == 1).sum()), int((y == 0).sum()))) < 2:
         raise DataError(
             f"training: of {len(y)} held-out samples {fewest} are of the rarer class of {target.name!r}; "
-            "calibration needs at least 2 of each, so give more labelled samples or more members"
+            f"calibration needs at least 2 of each, so give {more}"
         )
+
+
+def _more(sequences: Sequences, labelled: NDArray[np.int64], members: int) -> str:
+    """What holds out more samples of the rarer class."""
+    if hold_out_latest(sequences, labelled, members):
+        return "more samples of that class among the latest, which all members hold out"
+    return "more labelled samples of that class" + (f", or up to {LEAST_FOLDS} members" if members < LEAST_FOLDS else "")
 
 
 def calibrated(sequences: Sequences, ensemble: TrainedEnsemble) -> Calibration:
@@ -166,17 +189,25 @@ def bundle_of(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], rec
 
 
 def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: Recipe) -> dict[str, Any]:
-    """What a reader of the bundle must know: purpose, data window, how it was trained, how well it did."""
+    """What a reader of the bundle must know: purpose, data window, how it was trained, how well it did.
+
+    rows: the labelled ones. model.flops: floating-point operations of scoring one sample of full length over all steps.
+    """
     task, as_of = sequences.task, sequences.as_of[rows].astype("datetime64[us]")
+    network, model, training = learnt.ensemble.network, recipe.model, recipe.training.for_samples(len(rows))  # as it was done
+    if not foretells(sequences):
+        training = replace(training, pretrain_epochs=0.0)
     return {
         "task": task.name,
         "purpose": task.target(task.primary).meaning,
         "data": {"samples": len(rows), "first_as_of": f"{as_of.min()}Z", "last_as_of": f"{as_of.max()}Z"},
-        "model": recipe.model.to_json() | {"parameters": learnt.ensemble.network.parameters_count},
-        "training": recipe.training.for_samples(len(rows)).to_json(),  # as it was done
+        "model": model.to_json() | {"parameters": network.parameters_count, "flops": network.flops(model.supervision_steps)},
+        "training": training.to_json(),
+        "splits": described(sequences, rows, model.members, recipe.training.seed),
         "members": [{"best_step": m.best_step, "steps": m.steps, "slot_depths": m.depths} for m in learnt.ensemble.members],
         "selection": "each member keeps the averaged weights with the lowest loss on training rows held out from it",
         "held_out": held_out_metrics(learnt, sequences),
+        "challengers": CHALLENGERS,
         "early_halting": early_halting(learnt, sequences),
         "calibration": learnt.calibration.to_json(),
         "protected": {"columns": list(task.protected), "use": "kept beside the samples for fairness tables, never a feature"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from typing import Any, Protocol, TypeVar
@@ -20,23 +21,20 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Job(Protocol[T_co]):
-    """One member's work: everything a fresh process needs."""
+    """One member's work: a function of this package with everything a fresh process needs, as functools.partial makes it."""
 
-    @property
-    def index(self) -> int: ...
-
-    def run(self, tell: Callable[[Progress], None]) -> T_co: ...
+    def __call__(self, *, tell: Callable[[Progress], None]) -> T_co: ...
 
 
 def run_jobs(jobs: Sequence[Job[T]], workers: int, tell: Callable[[int, Progress], None]) -> list[T]:
-    """What each job gives, in their order. tell: called with a job's index.
+    """What each job gives, in their order. tell: called with a job's place among them.
 
     workers: processes side by side; 1 works in this process. Results do not depend on it: a job has one thread, wherever
     it runs. Raises what a job raises, and RunError where its process dies.
     """
     with one_thread():
         if workers == 1:
-            return [job.run(_teller(tell, job.index)) for job in jobs]
+            return [job(tell=partial(tell, index)) for index, job in enumerate(jobs)]
         return _side_by_side(jobs, workers, tell)
 
 
@@ -45,39 +43,35 @@ def seconds_each(max_seconds: float | None, jobs: int, workers: int) -> float | 
     return None if max_seconds is None else max_seconds / -(-jobs // workers)
 
 
-def _teller(tell: Callable[[int, Progress], None], index: int) -> Callable[[Progress], None]:
-    return lambda progress: tell(index, progress)
-
-
 def _side_by_side(jobs: Sequence[Job[T]], workers: int, tell: Callable[[int, Progress], None]) -> list[T]:
     context = _context()
-    waiting = list(jobs)
-    running: dict[Any, tuple[Job[T], ForkServerProcess | SpawnProcess]] = {}  # our end of the pipe → who is at the other
+    waiting = list(enumerate(jobs))
+    running: dict[Any, tuple[int, ForkServerProcess | SpawnProcess]] = {}  # our end of the pipe → who is at the other
     done: dict[int, T] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                job = waiting.pop(0)
+                index, job = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(job, theirs), daemon=True)
                 process.start()
                 theirs.close()
-                running[ours] = (job, process)
+                running[ours] = (index, process)
             for pipe in wait(list(running)):
-                job, process = running[pipe]
-                kind, value = _received(pipe, job)
+                index, process = running[pipe]
+                kind, value = _received(pipe, index)
                 if kind == "progress":
-                    tell(job.index, value)
+                    tell(index, value)
                     continue
                 if kind == "error":
                     raise value
-                done[job.index] = value
+                done[index] = value
                 process.join()
                 del running[pipe]
     finally:
         for _, process in running.values():
             process.terminate()
-    return [done[job.index] for job in jobs]
+    return [done[index] for index in range(len(jobs))]
 
 
 def _context() -> ForkServerContext | SpawnContext:
@@ -92,13 +86,11 @@ def _context() -> ForkServerContext | SpawnContext:
     return context
 
 
-def _received(pipe: Any, job: Job[Any]) -> tuple[str, Any]:
+def _received(pipe: Any, index: int) -> tuple[str, Any]:
     try:
         kind, value = pipe.recv()
     except (EOFError, OSError) as error:  # OSError: killed in the middle of a message
-        raise RunError(
-            f"training of member {job.index} ended without a word (killed, or out of memory); run again with --resume"
-        ) from error
+        raise RunError(f"training of member {index} ended without a word (killed, or out of memory); run again with --resume") from error
     return kind, value
 
 
@@ -107,7 +99,7 @@ def _work(job: Job[Any], pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     try:
-        pipe.send(("done", job.run(lambda progress: pipe.send(("progress", progress)))))
+        pipe.send(("done", job(tell=lambda progress: pipe.send(("progress", progress)))))
     except TrmfinError as error:
         pipe.send(("error", error))
     except BrokenPipeError:  # the process that started this one is gone: so is what it trains for
