@@ -49,12 +49,13 @@ def test_scores_are_written_and_summed_up(folder: Path, tmp_path: Path) -> None:
 def test_options_reach_the_run(folder: Path, tmp_path: Path) -> None:
     policy = tmp_path / "mine.json"
     policy.write_text(json.dumps(Policy(bands=(("all", 1.0),), version="mine", halt_epsilon=0.2).to_json()))
-    options = ("--steps", 3, "--policy", policy, "--threads", 1, "--batch-size", 7, "--shard-rows", 8)
+    options = ("--steps", 3, "--policy", policy, "--halt-epsilon", 0.1, "--threads", 1, "--batch-size", 7, "--shard-rows", 8)
     result = score(folder / "bundle", folder / "prepared", "--out", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
     manifest = verify_run(tmp_path / "run")
     assert manifest["settings"] == {"steps": 3, "threads": 1, "batch_size": 7, "shard_rows": 8}
-    assert manifest["policy"]["version"] == "mine" and manifest["counts"]["bands"] == {"all": 20}
+    assert (manifest["policy"]["version"], manifest["policy"]["halt_epsilon"]) == ("mine", 0.1)
+    assert manifest["counts"]["bands"] == {"all": 20}
 
 
 def test_raw_data_are_prepared_into_the_run(tmp_path: Path) -> None:
@@ -71,6 +72,7 @@ def test_raw_data_are_prepared_into_the_run(tmp_path: Path) -> None:
     command = (tmp_path / "bundle", tmp_path / "raw.csv", "--pipeline", "payment_history", "--out", tmp_path / "run", "--threads", 1)
     result = score(*command)
     assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == "rejected 0 of 32 raw rows"
     scores = pl.read_parquet(tmp_path / "run" / "scores" / "part-00000.parquet")
     assert scores["sample_id"].to_list() == prepared.samples["sample_id"].to_list()
     assert (tmp_path / "run" / "prepared" / "manifest.json").exists()
@@ -98,7 +100,9 @@ def test_expected_failures_end_in_one_line(folder: Path, tmp_path: Path) -> None
         check_refused(score(folder / "bundle", folder / "prepared", *out), "is writing this folder")
 
 
-@pytest.mark.parametrize("options", [(), ("--out", "run", "--steps", "0"), ("--out", "run", "--explain", "all")])
+@pytest.mark.parametrize(
+    "options", [(), ("--out", "run", "--steps", "0"), ("--out", "run", "--halt-epsilon", "-1"), ("--out", "run", "--explain", "all")]
+)
 def test_wrong_usage_ends_with_2(folder: Path, options: tuple[str, ...]) -> None:
     assert score(folder / "bundle", folder / "prepared", *options).exit_code == 2
 
@@ -109,3 +113,15 @@ def test_a_resumed_run_says_what_was_there_already(tmp_path: Path) -> None:
     lines = list(report(summary, tmp_path))
     assert lines[0] == "scored 30 rows (20 were there already) in 2.0 s, 15 rows/s"
     assert lines[1] == "network: 150 of 400 supervision steps of samples (early halting saved 62.5%) in 6 of 8 calls (25.0%)"
+
+
+def test_rejected_rows_are_told_with_the_place_of_their_reasons(tmp_path: Path) -> None:
+    summary = Summary(rows=1, rows_now=1, seconds=1.0, effort=Effort(), bands=(), raw_rows=1_200, rejected=3)
+    line = next(report(summary, tmp_path))
+    assert line == f"rejected 3 of 1,200 raw rows; they lie, each with its line and reasons, in {tmp_path}/prepared/rejects.parquet"
+
+
+def test_help_says_where_an_epsilon_that_costs_little_is_found() -> None:
+    said = " ".join(score("--help").stdout.split())
+    assert "--halt-epsilon" in said and "0 = all steps" in said
+    assert "`early_halting` in the bundle's card.json names the largest value that costs at most .001 AUC on held-out samples" in said

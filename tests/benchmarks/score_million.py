@@ -1,14 +1,18 @@
 """Rows per second, growth with size, peak memory and time outside the network, for runs of any size; LightGBM in the same table.
 
-    python tests/benchmarks/score_million.py --rows 10000 100000 1000000 [--bundle BUNDLE] [--threads 1] [--keep FOLDER]
+    python tests/benchmarks/score_million.py --rows 10000 100000 1000000 [--threads 1] [--keep FOLDER]
+    python tests/benchmarks/score_million.py --rows 100000 --bundle BUNDLE --halt-epsilon 0 .02
 
 The clients are those of the credit file (TRMFIN_DATA, by default ../shared/data; where it is not there, those of the sample
 data), repeated under new ids with amounts moved by up to 5 %, as prepared data on disk. Making them is not timed. Each model scores
 them in a process of its own, so that its peak memory is its own, with as many threads for the network, LightGBM and polars.
 
 TRM     `score_run`, whole: hashes of the input checked, blocks read, sequences, network, calibration, tables written and hashed.
-        Without --bundle the network is untrained, of --preset: its speed does not depend on the weights, but it never halts early.
-growth  time per row over that of the first size: 1.00 is linear. Wanted: about 1, outside network at most 25 %, a flat peak.
+        Without --bundle the network is untrained, of --preset: its speed does not depend on the weights, but what halting saves does.
+epsilon what takes the place of the policy's halt_epsilon: by default 0, all steps; each that is named has a line of its own.
+        steps saved: supervision steps of samples; calls saved: of the network, a batch each, as a batch shrinks before it ends.
+growth  time per row over that of the first size at that epsilon: 1.00 is linear. Wanted: about 1, outside network at most 25 %,
+        a flat peak.
 LightGBM  the challenger's first setting, trained on half of the clients (not timed). read: the same prepared data, checked, all
         in memory; features: `challenger_features` of them; predict: LightGBM alone. rows/s: once of predict, once of all three.
 """
@@ -25,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +40,8 @@ CHECKOUT = Path(__file__).parents[2]
 sys.path.insert(0, str(CHECKOUT))
 CREDIT = "credit_default_taiwan/default_of_credit_card_clients.csv"
 HEADS = {
-    "rows": 10, "seconds": 8, "rows/s": 7, "growth": 6, "outside network": 15, "steps saved": 11, "peak MiB": 8, "of the run": 10,
-    "| LightGBM read s": 17, "features s": 10, "predict s": 9, "predict rows/s": 14, "all rows/s": 10,
+    "rows": 10, "epsilon": 7, "seconds": 8, "rows/s": 7, "growth": 6, "outside network": 15, "steps saved": 11, "calls saved": 11,
+    "peak MiB": 8, "of the run": 10, "| LightGBM read s": 17, "features s": 10, "predict s": 9, "predict rows/s": 14, "all rows/s": 10,
 }  # fmt: skip
 
 
@@ -113,7 +118,7 @@ def timed(function: Callable[..., Any], total: list[float]) -> Callable[..., Any
     return run
 
 
-def trm(bundle: Path, data: Path, out: Path, threads: int) -> dict[str, float]:
+def trm(bundle: Path, data: Path, out: Path, threads: int, epsilon: float) -> dict[str, float]:
     """Score in this process: wall seconds, those of them inside the network, peak memory."""
     from trmfin.learn.bundle import Bundle
     from trmfin.model.ensemble import Cores, Ensemble
@@ -125,7 +130,7 @@ def trm(bundle: Path, data: Path, out: Path, threads: int) -> dict[str, float]:
     model = Bundle.load(bundle)
     before = peak_mib()
     began = time.perf_counter()
-    summary = score_run(model, data, out, threads=threads)
+    summary = score_run(model, data, out, threads=threads, halt_epsilon=epsilon)
     seconds = time.perf_counter() - began
     return {
         "rows": summary.rows_now,
@@ -133,7 +138,9 @@ def trm(bundle: Path, data: Path, out: Path, threads: int) -> dict[str, float]:
         "inside": inside[0],
         "mib": peak_mib(),
         "before": before,
-        "saved": summary.effort.sample_steps_saved,
+        "epsilon": epsilon,
+        "steps": summary.effort.sample_steps_saved,
+        "calls": summary.effort.calls_saved,
     }
 
 
@@ -161,16 +168,17 @@ def peak_mib() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def apart(job: str, folders: list[Path], threads: int) -> dict[str, float]:
+def apart(job: str, folders: list[Path], threads: int, epsilon: float = 0.0) -> dict[str, float]:
     """`trm` or `lightgbm` in a fresh process with so many threads."""
-    command = [sys.executable, __file__, "--threads", str(threads), "--job", job, *(str(folder.resolve()) for folder in folders)]
+    command = [sys.executable, __file__, "--threads", str(threads), "--halt-epsilon", str(epsilon)]
+    command += ["--job", job, *(str(folder.resolve()) for folder in folders)]
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), str(threads))
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=CHECKOUT, env=os.environ | limits)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
-def compare(sizes: list[int], bundle: Path | None, preset: str, threads: int, folder: Path) -> Iterator[str]:
+def compare(sizes: list[int], epsilons: list[float], bundle: Path | None, preset: str, threads: int, folder: Path) -> Iterator[str]:
     """The table, line by line."""
     raw = raw_clients()
     base = prepared(raw)
@@ -180,15 +188,15 @@ def compare(sizes: list[int], bundle: Path | None, preset: str, threads: int, fo
         untrained(base, preset, bundle)
     yield f"{len(base.samples):,} samples of {raw.name}, repeated; {threads} threads; bundle {bundle.name}"
     yield " ".join(f"{head:>{width}}" for head, width in HEADS.items())
-    first = None
+    first: dict[float, float] = {}
     for rows in sizes:
         data = folder / f"prepared-{rows}"
         repeated(base, rows).write(data)
-        ours = apart("trm", [bundle, data, folder / f"run-{rows}-{time.time_ns()}"], threads)
         theirs = apart("lightgbm", [folder / "base", data], threads)
-        assert ours["rows"] == theirs["rows"] == rows
-        first = first or ours["seconds"] / rows
-        yield line(rows, ours, theirs, first)
+        for epsilon in epsilons:
+            ours = apart("trm", [bundle, data, folder / f"run-{rows}-{time.time_ns()}"], threads, epsilon)
+            assert ours["rows"] == theirs["rows"] == rows
+            yield line(rows, ours, theirs, first.setdefault(epsilon, ours["seconds"] / rows))
 
 
 def line(rows: int, ours: dict[str, float], theirs: dict[str, float], first: float) -> str:
@@ -196,8 +204,9 @@ def line(rows: int, ours: dict[str, float], theirs: dict[str, float], first: flo
     seconds, mib = ours["seconds"], ours["mib"]
     read, features, predict = (theirs[part] for part in ("read", "features", "predict"))
     cells = [
-        f"{rows:,}", f"{seconds:.1f}", f"{rows / seconds:,.0f}", f"{seconds / rows / first:.2f}", f"{1 - ours['inside'] / seconds:.1%}",
-        f"{ours['saved']:.1%}", f"{mib:,.0f}", f"{mib - ours['before']:,.0f}",
+        f"{rows:,}", f"{ours['epsilon']:g}", f"{seconds:.1f}", f"{rows / seconds:,.0f}", f"{seconds / rows / first:.2f}",
+        f"{1 - ours['inside'] / seconds:.1%}",
+        f"{ours['steps']:.1%}", f"{ours['calls']:.1%}", f"{mib:,.0f}", f"{mib - ours['before']:,.0f}",
         f"{read:.2f}", f"{features:.2f}", f"{predict:.2f}", f"{rows / predict:,.0f}", f"{rows / (read + features + predict):,.0f}",
     ]  # fmt: skip
     return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, HEADS.values(), strict=True))
@@ -207,17 +216,19 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     options.add_argument("--bundle", type=Path)
+    options.add_argument("--halt-epsilon", type=float, nargs="+", default=[0.0])
     options.add_argument("--preset", default="tiny")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--keep", type=Path, help="make the data here and leave them")
     options.add_argument("--job", nargs="+", help=argparse.SUPPRESS)  # what a process of its own does: trm or lightgbm, and folders
     asked = options.parse_args()
     if asked.job:
-        job = {"trm": trm, "lightgbm": lightgbm}[asked.job[0]]
+        job = {"trm": partial(trm, epsilon=asked.halt_epsilon[0]), "lightgbm": lightgbm}[asked.job[0]]
         print(json.dumps(job(*map(Path, asked.job[1:]), threads=asked.threads)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        for text in compare(asked.rows, asked.bundle, asked.preset, asked.threads, asked.keep or Path(temporary)):
+        folder = asked.keep or Path(temporary)
+        for text in compare(asked.rows, asked.halt_epsilon, asked.bundle, asked.preset, asked.threads, folder):
             print(text, flush=True)
 
 

@@ -29,16 +29,31 @@ def test_repeated_clients_differ_a_little_and_have_ids_of_their_own(checkout: Pa
 
 
 def test_every_number_of_a_line_is_of_its_column() -> None:
-    ours = {"seconds": 40.0, "inside": 32.0, "saved": 0.25, "mib": 500.0, "before": 300.0}
+    ours = {"epsilon": 0.05, "seconds": 40.0, "inside": 32.0, "steps": 0.25, "calls": 0.125, "mib": 500.0, "before": 300.0}
     found = line(100_000, ours, {"read": 1.0, "features": 3.0, "predict": 4.0}, first=0.0005).split()
-    assert found == ["100,000", "40.0", "2,500", "0.80", "20.0%", "25.0%", "500", "200", "1.00", "3.00", "4.00", "25,000", "12,500"]
+    assert found[:8] == ["100,000", "0.05", "40.0", "2,500", "0.80", "20.0%", "25.0%", "12.5%"]
+    assert found[8:] == ["500", "200", "1.00", "3.00", "4.00", "25,000", "12,500"]
     assert len(found) == len(HEADS)
 
 
-def test_each_size_has_a_line(checkout: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "tests/benchmarks/score_million.py", "--rows", "30", "60", "--keep", str(tmp_path)]
+def test_each_size_has_a_line_for_each_epsilon(checkout: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "tests/benchmarks/score_million.py",
+        "--rows",
+        "30",
+        "60",
+        "--halt-epsilon",
+        "0",
+        "9",
+        "--keep",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
     _, head, *lines = done.stdout.splitlines()
     assert head.split() == " ".join(HEADS).split()
-    assert [text.split()[0] for text in lines] == ["30", "60"] and lines[0].split()[3] == "1.00"
-    assert len(pl.read_parquet(tmp_path / "run-60-*" / "scores" / "*.parquet")) == 60
+    cells = [text.split() for text in lines]
+    assert [row[:2] for row in cells] == [["30", "0"], ["30", "9"], ["60", "0"], ["60", "9"]]
+    assert [row[4] for row in cells[:2]] == ["1.00", "1.00"]
+    assert [row[6] for row in cells] == ["0.0%", "33.3%", "0.0%", "33.3%"]  # any sample is settled after the second of three steps
+    assert len(pl.read_parquet(tmp_path / "run-60-*" / "scores" / "*.parquet")) == 2 * 60

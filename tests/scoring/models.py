@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from trmfin.data.files import json_bytes
 from trmfin.data.prepared import Prepared
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import Calibration
@@ -112,6 +114,13 @@ def saved(prepared: Prepared, bundle: Bundle, folder: Path) -> tuple[Bundle, Pat
     prepared.write(folder / "prepared")
     bundle.save(folder / "bundle")
     return Bundle.load(folder / "bundle"), folder / "prepared"
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """Every byte of a run but the times in its manifest, and the seal over them."""
+    found = {path.relative_to(run).as_posix(): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    manifest = json.loads(found["manifest.json"])
+    return found | {"manifest.json": json_bytes({key: value for key, value in manifest.items() if key not in ("times", "seal")})}
 
 
 def with_policy(bundle: Bundle, policy: Policy) -> Bundle:

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.scoring.models import PANEL, bundle_for, panel, saved
+from tests.scoring.models import PANEL, bundle_for, contents, panel, saved
 from trmfin.data.files import read_json
 from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError, DataError, RunError
@@ -40,13 +40,6 @@ def undisturbed(ready: tuple[Bundle, Path]) -> dict[str, bytes]:
     out = ready[1].parent / "undisturbed"
     score_run(*ready, out, shard_rows=SHARD, threads=1)
     return contents(out)
-
-
-def contents(run: Path) -> dict[str, bytes]:
-    """Every byte of a run but the manifest's, which holds times."""
-    return {
-        path.relative_to(run).as_posix(): path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "manifest.json"
-    }
 
 
 def stopped_after(ready: tuple[Bundle, Path], out: Path, rows: int, **settings: Any) -> None:
@@ -92,6 +85,20 @@ def test_the_manifest_says_what_the_run_was_made_of(ready: tuple[Bundle, Path], 
     assert manifest["effort"] == calls | {"sample_steps": steps.sum(), "sample_steps_in_full": 3 * CLIENTS}
 
 
+def test_an_epsilon_takes_the_place_of_the_policys(ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"shard_rows": SHARD, "threads": 1}
+    score_run(*ready, tmp_path / "mine", policy=Policy(halt_epsilon=7.0, version="2"), halt_epsilon=0.3, **asked)
+    assert verify_run(tmp_path / "mine")["policy"] == replace(HALTING, version="2").to_json()
+    tables = [name for name in undisturbed if name.startswith("scores/")]
+    assert [(tmp_path / "mine" / name).read_bytes() == undisturbed[name] for name in tables] == [True] * 30
+    summary = score_run(*ready, tmp_path / "whole", halt_epsilon=0.0, **asked)
+    assert (summary.effort.sample_steps, summary.effort.sample_steps_saved) == (4 * CLIENTS, 0)
+    assert verify_run(tmp_path / "whole")["policy"]["halt_epsilon"] == 0
+    for impossible in (-0.1, float("nan")):
+        with pytest.raises(ConfigError, match="halt_epsilon is "):
+            score_run(*ready, tmp_path / "none", halt_epsilon=impossible)
+
+
 def test_two_runs_of_the_same_have_the_same_bytes(ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     score_run(*ready, tmp_path / "run", shard_rows=SHARD, threads=1)
     assert contents(tmp_path / "run") == undisturbed
@@ -120,10 +127,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert contents(out) == undisturbed
 
 
-def kill_amid(folder: Path, out: Path, checkout: Path, after: int, shard_rows: int = SHARD) -> None:
+def kill_amid(folder: Path, out: Path, checkout: Path, after: int) -> None:
     """Score in another process; kill it at a random moment after so many shards."""
     command = [sys.executable, "-m", "trmfin.score", str(folder / "bundle"), str(folder / "prepared"), "--out", str(out)]
-    command += ["--shard-rows", str(shard_rows), "--threads", "1", "--resume"]
+    command += ["--shard-rows", str(SHARD), "--threads", "1", "--resume"]
     with subprocess.Popen(command, cwd=checkout, stderr=subprocess.DEVNULL) as process:
         progress, until = out / "progress.jsonl", time.monotonic() + 60
         while not progress.exists() or len(progress.read_bytes().splitlines()) < after:
@@ -160,6 +167,7 @@ def another_data(ready: tuple[Bundle, Path]) -> dict[str, Any]:
         (lambda ready: {"shard_rows": 5}, r"settings\.shard_rows is 4, asked for 5"),
         (lambda ready: {"threads": 2}, r"settings\.threads is 1, asked for 2"),
         (lambda ready: {"policy": Policy(halt_epsilon=0.1)}, r"policy\.halt_epsilon is 0\.3, asked for 0\.1"),
+        (lambda ready: {"halt_epsilon": 0.2}, r"policy\.halt_epsilon is 0\.3, asked for 0\.2"),
     ],
 )
 def test_another_run_is_refused_with_what_differs(
@@ -245,7 +253,9 @@ def test_the_order_of_events_changes_no_byte(ready: tuple[Bundle, Path], undistu
     prepared = Prepared.read(ready[1])
     replace(prepared, events=prepared.events.sample(fraction=1, shuffle=True, seed=3)).write(tmp_path / "prepared")
     score_run(ready[0], tmp_path / "prepared", tmp_path / "run", shard_rows=SHARD, threads=1)
-    assert contents(tmp_path / "run") == undisturbed
+    found = contents(tmp_path / "run")
+    assert found.pop("manifest.json") != undisturbed["manifest.json"]  # it names other bytes of events
+    assert found.items() <= undisturbed.items() and len(found) == 30
 
 
 def test_a_full_disk_is_one_clear_error_and_the_run_can_go_on(

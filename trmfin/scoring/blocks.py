@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from trmfin.data.files import reading
-from trmfin.data.prepared import Prepared, verified
+from trmfin.data.files import json_bytes, reading
+from trmfin.data.prepared import MANIFEST, Prepared, verified
 from trmfin.errors import DataError
 from trmfin.scoring.places import Indexed, Key
 from trmfin.sequences.task import Task
@@ -29,7 +31,8 @@ class Source:
     task: Task
     rows: int  # samples
     files: Mapping[str, str]  # what scoring reads of it → sha256
-    rejects: int  # raw rows that were refused when it was prepared
+    whole: Mapping[str, str]  # every file of it, its manifest too → sha256
+    raw: Mapping[str, Mapping[str, Any]]  # raw table → name and sha256 of its file; rows read, accepted, rejected
     stamps: Mapping[str, Stamp]  # of these files, taken before their bytes were checked
 
     def blocks(self, size: int, skip: Collection[int] = ()) -> Iterator[tuple[int, Prepared]]:
@@ -70,7 +73,13 @@ def open_source(folder: Path, task: Task) -> Source:
     if not (rows := manifest["counts"]["samples"]):
         raise DataError(f"{folder / SAMPLES}: has no samples, expected at least one row to score; prepare again")
     files = {name: manifest["files"][name] for name in READ if name in manifest["files"]}
-    return Source(folder=folder, task=task, rows=rows, files=files, rejects=manifest["counts"]["rejects"], stamps=stamps)
+    whole = manifest["files"] | {MANIFEST: hashlib.sha256(json_bytes(manifest)).hexdigest()}  # whose bytes `verified` compared
+    raw = {item["table"]: _raw(item) for item in manifest.get("inputs", ())}
+    return Source(folder=folder, task=task, rows=rows, files=files, whole=whole, raw=raw, stamps=stamps)
+
+
+def _raw(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"read": item["rows_read"]} | {key: item[key] for key in ("name", "sha256", "accepted", "rejected")}
 
 
 def _stamps(folder: Path) -> dict[str, Stamp]:

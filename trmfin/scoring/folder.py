@@ -3,8 +3,8 @@
     RUN/scores/part-00000.parquet …    one row a sample
     RUN/outputs/TARGET/part-….parquet  further targets
     RUN/answers/part-….parquet         answers per token
-    RUN/prepared/                      where raw data were scored: what they were prepared into
-    RUN/manifest.json                  hashes of inputs, bundle and outputs; written last
+    RUN/prepared/                      where raw data were scored: what they were prepared into, rejected rows with reasons too
+    RUN/manifest.json                  hashes of raw files, inputs, bundle and outputs; written last
 While a run is under way it also holds `.lock`, `job.json` (what is being done) and `progress.jsonl` (a line a finished shard).
 """
 
@@ -113,7 +113,7 @@ def finished_shards(folder: Path) -> list[Shard]:
         for number in sorted(shards):
             file.write(_line(shards[number]))
     kept = {name for shard in shards.values() for name in shard.files}
-    for name in _present(folder) - kept:
+    for name in _present(folder, TABLES) - kept:
         remove_file(folder / name)
     return [shards[number] for number in sorted(shards)]
 
@@ -144,10 +144,10 @@ def _whole(folder: Path, shard: Shard) -> bool:
     return all((folder / name).is_file() and sha256_of(folder / name, RunError) == expected for name, expected in shard.files.items())
 
 
-def _present(folder: Path) -> set[str]:
-    """The files of a run's tables, as paths below its folder."""
+def _present(folder: Path, parts: tuple[str, ...]) -> set[str]:
+    """The files in these parts of a run folder, as paths below it."""
     with reading(folder, RunError):
-        return {path.relative_to(folder).as_posix() for table in TABLES for path in (folder / table).rglob("*") if path.is_file()}
+        return {path.relative_to(folder).as_posix() for part in parts for path in (folder / part).rglob("*") if path.is_file()}
 
 
 def verify_run(folder: Path) -> dict[str, Any]:
@@ -157,11 +157,7 @@ def verify_run(folder: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(folder)
     expected: dict[str, str] = dict(manifest["files"])
-    present = _present(folder)
-    if (folder / PREPARED).is_dir():
-        inputs = {f"{PREPARED}/{name}": sha for name, sha in manifest["inputs"]["files"].items()}
-        expected |= inputs
-        present |= {name for name in inputs if (folder / name).is_file()}
+    present = _present(folder, (*TABLES, PREPARED))
     faults = [f"{name} is missing" for name in sorted(expected.keys() - present)]
     faults += [f"{name} does not belong to it" for name in sorted(present - expected.keys())]
     faults += [f"{name} was changed" for name in sorted(present & expected.keys()) if sha256_of(folder / name, RunError) != expected[name]]

@@ -8,23 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trmfin import __version__
 from trmfin.data.files import make_folder, read_json, reading, remove_file, sha256_of, write_json, write_parquet
 from trmfin.data.prepared import assemble, check_share, read_raws, take_in, verified, write_rejects
 from trmfin.data.seal import sealed
-from trmfin.errors import ConfigError, RunError
+from trmfin.errors import RunError
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.policy import Policy
 from trmfin.scoring.blocks import Source, open_source
-from trmfin.scoring.engine import allowed_steps, cached_batch, score_rows, threads_found
+from trmfin.scoring.engine import score_rows
 from trmfin.scoring.folder import (
-    FORMAT,
     JOB,
     MANIFEST,
     PREPARED,
@@ -38,6 +35,7 @@ from trmfin.scoring.folder import (
     remove_parts,
     verify_run,
 )
+from trmfin.scoring.job import checked_settings, describe, differences
 from trmfin.scoring.scores import Effort
 from trmfin.scoring.shards import frames, part_name
 from trmfin.scoring.thresholds import BandCount, band_counts, band_table
@@ -47,7 +45,6 @@ from trmfin.shipped import Pipeline
 
 SHARD_ROWS = 50_000
 MAX_REJECT_SHARE = 0.10  # of raw rows
-VERSIONED = ("torch", "numpy", "polars", "pyarrow")  # what else than our own code decides the bytes of a run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +64,8 @@ class Summary:
     seconds: float  # of this call
     effort: Effort
     bands: tuple[BandCount, ...]
+    raw_rows: int = 0  # read while preparing into the run folder; 0 where the data were prepared before
+    rejected: int = 0  # of them
 
 
 Tell = Callable[[Progress], None]
@@ -79,6 +78,7 @@ def score_run(
     *,
     steps: int | None = None,
     policy: Policy | None = None,
+    halt_epsilon: float | None = None,
     batch_size: int | None = None,
     threads: int | None = None,
     shard_rows: int = SHARD_ROWS,
@@ -90,76 +90,42 @@ def score_run(
     """Score every sample of the folder `prepared` into the run folder `out`.
 
     pipeline: then `prepared` is raw data, which it prepares into OUT/prepared first; more rejects than the share are a DataError.
-    policy: in place of the bundle's. shard_rows: samples per Parquet file, and the most that is in memory at once.
+    policy: in place of the bundle's. halt_epsilon: in place of the policy's, in log-odds; 0 = all steps.
+    shard_rows: samples per Parquet file, and the most that is in memory at once.
     resume: go on with what an interrupted run left in `out`; it must be of the same bundle, data, settings and versions.
-    Raises DataError on unusable data, ConfigError on steps beyond the trained ones, RunError where `out` holds something
-    else, is being written by another process or cannot be written.
+    Raises DataError on unusable data, ConfigError on steps beyond the trained ones or an epsilon below 0, RunError where
+    `out` holds something else, is being written by another process or cannot be written.
     """
     started = datetime.now(UTC)
-    bundle = bundle if policy is None else replace(bundle, policy=policy)
+    policy = bundle.policy if policy is None else policy
+    bundle = replace(bundle, policy=policy if halt_epsilon is None else replace(policy, halt_epsilon=halt_epsilon))
     settings = checked_settings(bundle, steps=steps, batch_size=batch_size, threads=threads, shard_rows=shard_rows)
     if pipeline is None:
         source = open_source(prepared, bundle.task)
+    here = pipeline is not None or prepared.resolve() == (out / PREPARED).resolve()
     with locked(out):
-        _refuse_used(out, resume)
+        _refuse_used(out, resume, here)
         remove_parts(out)
         if pipeline is not None:
             source = _prepare(pipeline, prepared, out, max_reject_share, bundle.task)
         job = describe(bundle, source, settings)
         if (out / MANIFEST).exists():
-            return _already_finished(out, job, bundle.policy)
+            return _already_finished(out, job, bundle.policy, source if here else None)
         done = _begin(out, job)
         kept = sum(shard.rows for shard in done)
         shards = done + _score_shards(bundle, source, out, job, {shard.number for shard in done}, kept, tell)
-        return _finish(out, job, sorted(shards, key=lambda shard: shard.number), bundle.policy, started, kept)
+        shards.sort(key=lambda shard: shard.number)
+        return _finish(out, job, shards, bundle.policy, source if here else None, started, kept)
 
 
-def checked_settings(bundle: Bundle, **asked: int | None) -> dict[str, int]:
-    """The settings that decide the bytes of a run, with what was left open filled in. Raises ConfigError on impossible ones."""
-    for name, value in asked.items():
-        if value is not None and value < 1:
-            raise ConfigError(f"{name}: found {value}; it must be at least 1")
-    config = bundle.network.config
-    filled = {"batch_size": cached_batch(config, bundle.task.length), "threads": threads_found()}
-    filled |= {name: value for name, value in asked.items() if value is not None}
-    return filled | {"steps": allowed_steps(config, asked["steps"])}
-
-
-def describe(bundle: Bundle, source: Source, settings: dict[str, int]) -> dict[str, Any]:
-    """Everything the bytes of a run's tables depend on."""
-    return {
-        "format": FORMAT,
-        "bundle": {"sha256": bundle.sha256, "task": bundle.task.name, "task_sha256": bundle.task.sha256},
-        "inputs": {"rows": source.rows, "files": dict(source.files)},
-        "settings": settings,
-        "policy": bundle.policy.to_json(),
-        "versions": {"trmfin": __version__, **{name: version(name) for name in VERSIONED}},
-    }
-
-
-def differences(found: dict[str, Any], expected: dict[str, Any], where: str = "") -> list[str]:
-    """What two jobs differ in, as `settings.steps is 4, asked for 3`."""
-    lines = []
-    for key in sorted(found.keys() | expected.keys()):
-        old, new, name = found.get(key), expected.get(key), f"{where}{key}"
-        if isinstance(old, dict) and isinstance(new, dict):
-            lines += differences(old, new, f"{name}.")
-        elif old != new:
-            lines.append(f"{name} is {_short(old)}, asked for {_short(new)}")
-    return lines
-
-
-def _short(value: Any) -> str:
-    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)
-
-
-def _refuse_used(out: Path, resume: bool) -> None:
-    """Raises RunError where the folder holds anything that this call may not go on with."""
+def _refuse_used(out: Path, resume: bool, here: bool) -> None:
+    """Raises RunError where the folder holds anything that this call may not go on with. here: whether it reads OUT/prepared."""
     if not resume and (out / MANIFEST).exists():
         raise RunError(f"{out}: holds a finished run; choose another --out (--resume only checks that it is whole)")
     if not resume and (out / JOB).exists():
         raise RunError(f"{out}: holds an interrupted run; go on with --resume or choose another --out")
-    ours = {PREPARED, MANIFEST, JOB, PROGRESS, *TABLES} if _begun(out) else {PREPARED}
+    ours = {PREPARED} if here else set()
+    ours |= {MANIFEST, JOB, PROGRESS, *TABLES} if _begun(out) else set()
     with reading(out, RunError):
         names = sorted(path.name for path in out.iterdir())
     if strange := [name for name in names if not name.startswith(".") and name not in ours]:
@@ -183,6 +149,8 @@ def _prepare(pipeline: Pipeline, raw: Path, out: Path, max_reject_share: float, 
             raise RunError(
                 f"{out}: holds a run of another pipeline or raw data: {'; '.join(lines)}; ask for the same again or choose another --out"
             )
+    elif _begun(out):
+        raise RunError(f"{out}: holds a run without {PREPARED}/manifest.json, so not one of raw data; choose another --out")
     now = datetime.now(UTC)
     intake = take_in(pipeline, raws, now)
     if intake.too_many(max_reject_share):
@@ -238,13 +206,17 @@ def _score_shards(bundle: Bundle, source: Source, out: Path, job: dict[str, Any]
     return shards
 
 
-def _finish(out: Path, job: dict[str, Any], shards: list[Shard], policy: Policy, started: datetime, kept: int) -> Summary:
+def _finish(
+    out: Path, job: dict[str, Any], shards: list[Shard], policy: Policy, here: Source | None, started: datetime, kept: int
+) -> Summary:
+    """Write the manifest. here: the prepared data, where they lie in the run folder: then they are part of the run."""
     finished = datetime.now(UTC)
     effort = sum((shard.effort for shard in shards), Effort())
     counts = tuple(sum(shard.bands[i] for shard in shards) for i in range(len(policy.bands)))
     rows = sum(shard.rows for shard in shards)
+    inside = {} if here is None else {f"{PREPARED}/{name}": sha for name, sha in here.whole.items()}
     manifest = job | {
-        "files": {name: sha for shard in shards for name, sha in shard.files.items()},
+        "files": inside | {name: sha for shard in shards for name, sha in shard.files.items()},
         "counts": {"rows": rows, "shards": len(shards), "bands": dict(zip((name for name, _ in policy.bands), counts, strict=True))},
         "effort": vars(effort),
         "times": {"started": started.isoformat(), "finished": finished.isoformat(), "rows_kept_from_before": kept},
@@ -257,17 +229,24 @@ def _finish(out: Path, job: dict[str, Any], shards: list[Shard], policy: Policy,
         seconds=(finished - started).total_seconds(),
         effort=effort,
         bands=band_table(counts, rows, policy),
+        **_raw_counts(here),
     )
 
 
-def _already_finished(out: Path, job: dict[str, Any], policy: Policy) -> Summary:
+def _already_finished(out: Path, job: dict[str, Any], policy: Policy, here: Source | None) -> Summary:
     """A resume of a run that is finished checks it and does nothing."""
     manifest = read_manifest(out)
     _refuse_another(out, {key: manifest.get(key) for key in job}, job)
     verify_run(out)
     _tidy(out)
     rows, counts = manifest["counts"]["rows"], tuple(manifest["counts"]["bands"][name] for name, _ in policy.bands)
-    return Summary(rows=rows, rows_now=0, seconds=0.0, effort=Effort(**manifest["effort"]), bands=band_table(counts, rows, policy))
+    bands, effort = band_table(counts, rows, policy), Effort(**manifest["effort"])
+    return Summary(rows=rows, rows_now=0, seconds=0.0, effort=effort, bands=bands, **_raw_counts(here))
+
+
+def _raw_counts(here: Source | None) -> dict[str, int]:
+    raws = () if here is None else here.raw.values()
+    return {"raw_rows": sum(raw["read"] for raw in raws), "rejected": sum(raw["rejected"] for raw in raws)}
 
 
 def _tidy(out: Path) -> None:
