@@ -115,10 +115,11 @@ def test_a_resumed_run_says_what_was_there_already(tmp_path: Path) -> None:
     assert lines[1] == "network: 150 of 400 supervision steps of samples (early halting saved 62.5%) in 6 of 8 calls (25.0%)"
 
 
-def test_rejected_rows_are_told_with_the_place_of_their_reasons(tmp_path: Path) -> None:
-    summary = Summary(rows=1, rows_now=1, seconds=1.0, effort=Effort(), bands=(), raw_rows=1_200, rejected=3)
-    line = next(report(summary, tmp_path))
-    assert line == f"rejected 3 of 1,200 raw rows; they lie, each with its line and reasons, in {tmp_path}/prepared/rejects.parquet"
+def test_rejected_rows_are_told_with_the_place_of_their_reasons_and_rounded_amounts_with_their_number(tmp_path: Path) -> None:
+    summary = Summary(rows=1, rows_now=1, seconds=1.0, effort=Effort(), bands=(), raw_rows=1_200, rejected=3, rounded=2_400)
+    lines = report(summary, tmp_path)
+    assert next(lines) == f"rejected 3 of 1,200 raw rows; they lie, each with its line and reasons, in {tmp_path}/prepared/rejects.parquet"
+    assert next(lines) == "rounded 2,400 amounts to their column's decimals"
 
 
 def test_help_says_where_an_epsilon_that_costs_little_is_found() -> None:

@@ -82,6 +82,8 @@ def report(summary: Summary, out: Path) -> Iterator[str]:
     if summary.raw_rows:
         where = f"; they lie, each with its line and reasons, in {out / 'prepared' / 'rejects.parquet'}" if summary.rejected else ""
         yield f"rejected {summary.rejected:,} of {summary.raw_rows:,} raw rows{where}"
+    if summary.rounded:
+        yield f"rounded {summary.rounded:,} amounts to their column's decimals"
     kept = summary.rows - summary.rows_now
     speed = f", {summary.rows_now / summary.seconds:,.0f} rows/s" if summary.rows_now else ""
     yield f"scored {summary.rows_now:,} rows{f' ({kept:,} were there already)' if kept else ''} in {summary.seconds:.1f} s{speed}"

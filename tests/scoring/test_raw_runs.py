@@ -25,10 +25,12 @@ FILES = {f"prepared/{name}" for name in ("events.parquet", "samples.parquet", "r
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Path]:
-    """A bundle, and a raw file of 32 rows, of which two break a rule."""
+    """A bundle, and a raw file of 32 rows: two break a rule, and two amounts have three decimals, one of them in a row that breaks it."""
     folder = tmp_path_factory.mktemp("ready")
     line = pl.int_range(pl.len()) + 2
-    statements().with_columns(status=pl.when(line.is_in([3, 20])).then(99).otherwise("status")).write_csv(folder / "raw.csv")
+    status = pl.when(line.is_in([3, 20])).then(99).otherwise("status")
+    paid = pl.when(line.is_in([3, 4])).then(7.125).otherwise("paid")
+    statements().with_columns(status=status, paid=paid).write_csv(folder / "raw.csv")
     prepared = apply(USE, read_raws(USE, folder / "raw.csv"), month(12))
     return saved(prepared, bundle_for(prepared, USE.task, CONFIG), folder)[0], folder / "raw.csv"
 
@@ -47,7 +49,7 @@ def score(ready: tuple[Bundle, Path], out: Path, **options: Any) -> Any:
 def test_the_manifest_names_the_raw_file_and_every_row_of_it_is_accepted_or_rejected(ready: tuple[Bundle, Path], run: Path) -> None:
     raw = verify_run(run)["inputs"]["raw"]
     sha256 = hashlib.sha256(ready[1].read_bytes()).hexdigest()
-    assert raw == {"long": {"name": "raw.csv", "sha256": sha256, "read": 32, "accepted": 30, "rejected": 2}}
+    assert raw == {"long": {"name": "raw.csv", "sha256": sha256, "read": 32, "accepted": 30, "rejected": 2, "rounded": 1}}
     assert read_parquet(run / "prepared" / "rejects.parquet")["line"].to_list() == [3, 20]
 
 

@@ -32,7 +32,7 @@ class Source:
     rows: int  # samples
     files: Mapping[str, str]  # what scoring reads of it → sha256
     whole: Mapping[str, str]  # every file of it, its manifest too → sha256
-    raw: Mapping[str, Mapping[str, Any]]  # raw table → name and sha256 of its file; rows read, accepted, rejected
+    raw: Mapping[str, Mapping[str, Any]]  # raw table → name and sha256 of its file; rows read, accepted, rejected; cells rounded
     stamps: Mapping[str, Stamp]  # of these files, taken before their bytes were checked
 
     def blocks(self, size: int, skip: Collection[int] = ()) -> Iterator[tuple[int, Prepared]]:
@@ -74,12 +74,14 @@ def open_source(folder: Path, task: Task) -> Source:
         raise DataError(f"{folder / SAMPLES}: has no samples, expected at least one row to score; prepare again")
     files = {name: manifest["files"][name] for name in READ if name in manifest["files"]}
     whole = manifest["files"] | {MANIFEST: hashlib.sha256(json_bytes(manifest)).hexdigest()}  # whose bytes `verified` compared
-    raw = {item["table"]: _raw(item) for item in manifest.get("inputs", ())}
+    rounded = manifest.get("rounded", {})
+    raw = {item["table"]: _raw(item, rounded.get(item["table"], {})) for item in manifest.get("inputs", ())}
     return Source(folder=folder, task=task, rows=rows, files=files, whole=whole, raw=raw, stamps=stamps)
 
 
-def _raw(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {"read": item["rows_read"]} | {key: item[key] for key in ("name", "sha256", "accepted", "rejected")}
+def _raw(item: Mapping[str, Any], rounded: Mapping[str, int]) -> dict[str, Any]:
+    same = {key: item[key] for key in ("name", "sha256", "accepted", "rejected")}
+    return same | {"read": item["rows_read"], "rounded": sum(rounded.values())}
 
 
 def _stamps(folder: Path) -> dict[str, Stamp]:

@@ -5,6 +5,7 @@ A run that was killed goes on where it stopped, and ends with the same bytes as 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -66,6 +67,7 @@ class Summary:
     bands: tuple[BandCount, ...]
     raw_rows: int = 0  # read while preparing into the run folder; 0 where the data were prepared before
     rejected: int = 0  # of them
+    rounded: int = 0  # amounts of the others that had more decimals than their column
 
 
 Tell = Callable[[Progress], None]
@@ -102,7 +104,7 @@ def score_run(
     settings = checked_settings(bundle, steps=steps, batch_size=batch_size, threads=threads, shard_rows=shard_rows)
     if pipeline is None:
         source = open_source(prepared, bundle.task)
-    here = pipeline is not None or prepared.resolve() == (out / PREPARED).resolve()
+    here = pipeline is not None or os.path.realpath(prepared) == os.path.realpath(out / PREPARED)
     with locked(out):
         _refuse_used(out, resume, here)
         remove_parts(out)
@@ -246,7 +248,7 @@ def _already_finished(out: Path, job: dict[str, Any], policy: Policy, here: Sour
 
 def _raw_counts(here: Source | None) -> dict[str, int]:
     raws = () if here is None else here.raw.values()
-    return {"raw_rows": sum(raw["read"] for raw in raws), "rejected": sum(raw["rejected"] for raw in raws)}
+    return {name: sum(raw[key] for raw in raws) for name, key in (("raw_rows", "read"), ("rejected", "rejected"), ("rounded", "rounded"))}
 
 
 def _tidy(out: Path) -> None:
