@@ -63,7 +63,7 @@ def test_a_limit_that_is_not_reached_changes_nothing(time: Time) -> None:
 
 
 def test_pre_training_of_so_many_seconds_is_that_of_the_steps_it_had_time_for(time: Time) -> None:
-    w, told = world(), []
+    w, told = world(), list[Progress]()
 
     def weights(epochs: float, **options: Any) -> dict[str, np.ndarray]:
         settings = replace(TRAINING, pretrain_epochs=epochs)

@@ -19,7 +19,7 @@ from trmfin.sequences.task import Target
         (Target(name="grade", head="classes", meaning="x", classes=("good", "bad")), [[0.1, 0.9]] * 64),
     ],
 )
-def test_a_setting_that_would_do_nothing_is_refused(target: Target, answers: list[Any], changes: dict[str, float]) -> None:
+def test_a_setting_that_would_do_nothing_is_refused(target: Target, answers: list[Any], changes: dict[str, Any]) -> None:
     where = world(answering(notes(), target.name, answers), asking(target))
     ((name, value),) = changes.items()
     with pytest.raises(ConfigError, match=f"training settings: {name} is {value:g}, but .*leave it at [01]") as caught:
