@@ -25,7 +25,9 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, data and settings: same bundle.")] = 0,
     preset: Annotated[str, typer.Option(help="Size: tiny, small or paper.")] = "small",
     config: Annotated[Path | None, typer.Option(help="TOML with preset, [model] and [training]; see docs/training.md.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(min=1, help="Stop after about so long and keep the best so far.")] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=1, help="Train for about so long: a whole, shorter training, which depends on the machine.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Members trained side by side; default: one a core.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training in BUNDLE.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle or an interrupted training in BUNDLE.")] = False,
