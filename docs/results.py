@@ -79,10 +79,10 @@ SECTIONS = {  # report → section
     ),
     "labels-3000": Section(
         title="Credit with 3,000 labels",
-        question="The same with more labels, and fewer draws.",
+        question="The same with more labels and, so far, nine draws.",
         commands=(
             "python -m trmfin.evaluate payment_history build/credit --out build/credit-report --baselines logistic,lightgbm,gru,tiny"
-            " --labels 3000 --draws 8 --resume",
+            " --labels 3000 --draws 9 --resume",
         ),
         prepared="ecc8edcf1f8639d25a808deebfb263143fd502a413e2b9f538185f2003896ab9",
         only=("scarcity",),
