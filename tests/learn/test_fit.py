@@ -161,7 +161,7 @@ def test_every_slot_has_all_its_steps_where_answers_are_noisy() -> None:
 def test_training_stops_soon_after_its_time_is_up_and_keeps_what_it_has() -> None:
     told: list[Progress] = []
     trained = train(settings=replace(TRAINING, epochs=1e6, validations=2), max_seconds=0.5, tell=told.append)
-    assert trained.seconds < 60 and 0 < trained.steps == told[-1].total < 6_000_000
+    assert trained.seconds < 5 and 0 < trained.steps == told[-1].total < 6_000_000
     assert trained.history[-1]["step"] == trained.steps and trained.weights and told[-1].validation is not None
 
 

@@ -101,7 +101,7 @@ def test_each_member_keeps_its_own_checkpoint_and_a_finished_one_is_not_trained_
 def test_time_is_shared_by_members_that_train_in_turn() -> None:
     steps: dict[int, Progress] = {}
     trained = fitted(settings=replace(SHORT, epochs=1e6), max_seconds=0.8, tell=lambda member, progress: steps.update({member: progress}))
-    assert all(0 < progress.step == progress.total < 1e6 and progress.seconds < 60 for progress in steps.values())
+    assert all(0 < progress.step == progress.total < 1e6 and progress.seconds < 5 for progress in steps.values())
     assert len(trained.members) == len(steps) == 2 and steps[0].seconds > 0.3
 
 
