@@ -8,7 +8,7 @@ import pytest
 
 from tests.learn.tiny import TASK, asking, notes
 from trmfin.errors import DataError
-from trmfin.learn.holdout import LEAST_FOLDS, dealt_parts, holdouts, known, latest, untold
+from trmfin.learn.holdout import LEAST_FOLDS, dealt_parts, holdouts, latest, untold
 from trmfin.sequences.sequences import build
 from trmfin.sequences.task import Target
 
@@ -67,7 +67,7 @@ def test_unlabelled_rows_are_in_no_part() -> None:
     blank = pl.col("sample_id").is_in(["c3@0", "c8@0"])
     columns = [pl.when(~blank).then(pl.col(name)).alias(name) for name in ("target_bad", "target_bad_known_at")]
     sequences = build(replace(data, samples=data.samples.with_columns(columns)), TASK)
-    assert np.flatnonzero(~known(sequences)).tolist() == [3, 8]
+    assert np.flatnonzero(~sequences.known).tolist() == [3, 8]
     for split in holdouts(sequences, np.arange(64), members=2, seed=0):
         assert not {3, 8} & {*split.train, *split.test} and len(split.train) + len(split.test) == 62
 
@@ -99,7 +99,7 @@ def test_groups_without_a_label_do_not_count() -> None:
     data = notes(16, months=10)  # 8 households
     columns = [pl.when(pl.col("household") != "h7").then(pl.col(name)).alias(name) for name in ("target_bad", "target_bad_known_at")]
     sequences = build(replace(data, samples=data.samples.with_columns(columns)), TASK)
-    labelled = np.flatnonzero(known(sequences))
+    labelled = np.flatnonzero(sequences.known)
     (split,) = holdouts(sequences, np.arange(160), members=1, seed=0)
     assert len(labelled) == 140 and np.array_equal(split.test, latest(sequences, labelled).test)
 

@@ -23,7 +23,7 @@ from trmfin.data.files import replacing
 from trmfin.errors import RunError
 from trmfin.learn.settings import TrainSettings
 from trmfin.model.config import ModelConfig
-from trmfin.sequences.sequences import Sequences
+from trmfin.sequences.samples import Samples
 
 if TYPE_CHECKING:
     from trmfin.learn.supervise import Run
@@ -35,7 +35,7 @@ SLOT_TENSORS = ("y", "z", "loss")
 
 
 def identity(
-    sequences: Sequences, train: NDArray[np.int64], validation: NDArray[np.int64], model: ModelConfig, settings: TrainSettings
+    sequences: Samples, train: NDArray[np.int64], validation: NDArray[np.int64], model: ModelConfig, settings: TrainSettings
 ) -> str:
     """Hash of what a checkpoint belongs to: other data, another split, shape or setting must not be resumed from it."""
     plain = json.dumps([sequences.task.sha256, model.to_json(), settings.to_json(), FORMAT], sort_keys=True)
@@ -46,25 +46,13 @@ def identity(
     return digest.hexdigest()
 
 
-def content(sequences: Sequences) -> str:
+def content(sequences: Samples) -> str:
     """Hash of all that samples are made of and what reads them: another value, window, link, answer, task or version differs."""
-    digest = hashlib.sha256("\n".join(map(str, sequences.sample_ids)).encode())
-    digest.update(json.dumps([sequences.task.sha256, __version__, torch.__version__]).encode())
+    digest = hashlib.sha256(json.dumps([sequences.task.sha256, __version__, torch.__version__]).encode())
     digest.update(json.dumps(sequences.fitted.to_json() if sequences.fitted else {}, sort_keys=True).encode())
-    for array in _arrays(sequences):
+    for array in sequences.arrays():
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _arrays(sequences: Sequences) -> list[NDArray[Any]]:
-    found: list[NDArray[Any]] = [sequences.group]
-    for columns in (sequences.events, sequences.samples):
-        found += [columns.known_at, columns.numbers, columns.codes, *columns.operands.values(), *columns.late.values()]
-    for window in sequences.windows.values():
-        found += [window.order, window.start, window.stop]
-    targets, links = sequences.targets, sequences.links
-    found += [*targets.values.values(), *targets.known_at.values()]
-    return [*found, links.source, links.target, links.kind, links.known_at]
 
 
 def save(path: Path, run: Run, identity: str) -> None:
@@ -122,7 +110,7 @@ def load(path: Path, run: Run, identity: str) -> None:
     for name in SLOT_ARRAYS:
         setattr(run.slots, name, tensors[f"slots.{name}"].numpy())
     for name in SLOT_TENSORS:
-        setattr(run.slots, name, tensors[f"slots.{name}"])
+        setattr(run.slots, name, tensors[f"slots.{name}"].to(run.network.places.device))
     run.slots.taken, run.slots.depths = plain["slots"]["taken"], Counter(dict(map(tuple, plain["slots"]["depths"])))
     for name, value in plain["run"].items():
         setattr(run, name, value)
@@ -167,7 +155,7 @@ def _digest(tensors: dict[str, Tensor], header: str) -> str:
     digest = hashlib.sha256(header.encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(value.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

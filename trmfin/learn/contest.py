@@ -29,7 +29,7 @@ from trmfin.learn.bundle import Bundle, provenance
 from trmfin.learn.calibrate import probability
 from trmfin.learn.checkpoint import content
 from trmfin.learn.fit import Progress, mean_depth
-from trmfin.learn.holdout import holdouts, known
+from trmfin.learn.holdout import holdouts
 from trmfin.learn.members import primary_logits
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.training import Start, Tell, begin, learn
@@ -131,7 +131,7 @@ def bundle_predictions(bundle: Bundle, prepared: Prepared) -> pl.DataFrame:
     """A bundle's predictions for all samples with a known target, in the layout of `hold`."""
     check_binary(bundle.task)
     sequences = build(prepared, bundle.task).aligned(bundle.fitted)
-    rows = np.flatnonzero(known(sequences))
+    rows = np.flatnonzero(sequences.known)
     if not len(rows):
         raise DataError(f"samples: none has a known target {bundle.task.primary!r}; a bundle can only be judged on known targets")
     p = probability(bundle.calibration.apply(primary_logits(bundle.network, sequences, rows)))
@@ -248,7 +248,7 @@ def gru_like(sequences: Sequences, model: ModelConfig) -> ModelConfig:
 
 def drawn(contest: Contest, rows: NDArray[np.int64], entry: Entry) -> NDArray[np.int64]:
     """`entry.labels` labelled training rows, the same for every model, with the classes' shares kept."""
-    rows = rows[known(contest.sequences)[rows]]
+    rows = rows[contest.sequences.known[rows]]
     if entry.labels > len(rows):
         raise ConfigError(f"labels: {entry.labels} asked for, fold {entry.fold} has {len(rows)} labelled training rows; ask for fewer")
     random = np.random.default_rng((entry.draw, entry.labels))

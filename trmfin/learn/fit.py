@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from trmfin.errors import DataError, RunError
 from trmfin.learn import checkpoint as saved
 from trmfin.learn.clock import Clock
-from trmfin.learn.holdout import known
 from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
 from trmfin.learn.settings import TrainSettings
 from trmfin.learn.slots import Slots
@@ -28,7 +27,7 @@ from trmfin.model.config import ModelConfig
 from trmfin.model.heads import Linear
 from trmfin.model.network import Network
 from trmfin.sequences.fitted import Fitted
-from trmfin.sequences.sequences import Sequences
+from trmfin.sequences.samples import Samples
 
 Rows = NDArray[np.int64]
 
@@ -58,7 +57,7 @@ class Trained:
 
 
 def fit(
-    sequences: Sequences,
+    sequences: Samples,
     train: Rows,
     validation: Rows,
     *,
@@ -68,6 +67,7 @@ def fit(
     initial: dict[str, NDArray[np.float32]] | None = None,
     checkpoint: Path | None = None,
     max_seconds: float | None = None,
+    device: str = "cpu",
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Train one network on the rows `train`, keep the averaged weights with the lowest loss on `validation`.
@@ -77,17 +77,17 @@ def fit(
     validation and resumed from where it exists; without max_seconds a resumed run is bit-identical to an undisturbed one.
     max_seconds: train for about so long, over at most as many steps as without it; the learning rate falls to 0 by then, and
     validations are spread over that time. Weights then depend on the machine's speed. A run resumed with it has the share of
-    its time left that it had at its checkpoint.
+    its time left that it had at its checkpoint. device: where the network is trained, as torch names it.
     Raises DataError where the primary target has no known training or validation labels, ConfigError where a setting would
     do nothing, RunError where training diverges.
     """
     for name, rows in (("training", train), ("validation", validation)):
-        if not known(sequences)[rows].any():
+        if not sequences.known[rows].any():
             raise DataError(
                 f"{name} rows: {len(rows)} rows, none with a known target {sequences.task.primary!r}; training needs labelled samples"
             )
     settings.check_for(sequences)
-    run = start(sequences, train, fitted, model, settings, initial, max_seconds)
+    run = start(sequences, train, fitted, model, settings, initial, max_seconds, device)
     identity, clock = saved.identity(sequences, train, validation, model, settings), run.clock
     if checkpoint is not None and checkpoint.exists():
         saved.load(checkpoint, run, identity=identity)
@@ -110,7 +110,7 @@ def fit(
         if checkpoint is not None:
             saved.save(checkpoint, run, identity=identity)
     return Trained(
-        weights={name: value.numpy() for name, value in run.best.items()},
+        weights={name: value.cpu().numpy() for name, value in run.best.items()},
         best_step=run.best_step,
         steps=run.step,
         seconds=clock.seconds,
@@ -120,13 +120,14 @@ def fit(
 
 
 def start(
-    sequences: Sequences,
+    sequences: Samples,
     train: Rows,
     fitted: Fitted,
     model: ModelConfig,
     settings: TrainSettings,
     initial: dict[str, NDArray[np.float32]] | None = None,
     max_seconds: float | None = None,
+    device: str = "cpu",
 ) -> Run:
     """A run before its first step; weights are a function of the seed, or `initial` where that names them."""
     with torch.random.fork_rng(devices=[]):
@@ -135,6 +136,7 @@ def start(
     begin_at_base_rates(network, sequences, train)
     if initial is not None:
         network.load_state_dict({name: torch.from_numpy(value) for name, value in initial.items()}, strict=False)
+    network.to(device)
     clock = Clock(planned=planned_steps(len(train), model, settings), max_seconds=max_seconds)
     optimiser = make_optimiser(network, settings.optimiser, settings.learning_rate, settings.weight_decay)
     slots = Slots(seed=settings.seed, pool=train, supervision_steps=model.supervision_steps, random_depth=settings.random_depth)
@@ -150,15 +152,17 @@ def start(
     )
 
 
-def begin_at_base_rates(network: Network, sequences: Sequences, train: Rows) -> None:
+def begin_at_base_rates(network: Network, sequences: Samples, train: Rows) -> None:
     """Set the bias of binary and class heads to the log-odds of the training rows, so that training learns only what differs.
 
     Begun at one half, the first steps push the whole core towards the base rate: it cost .002 AUC (docs/log.md).
     """
     for target in sequences.task.targets:
+        if target.head not in ("binary", "classes"):
+            continue
         truth = sequences.targets.values[target.name][train]
         known_truth = truth[~np.isnan(truth)] if truth.ndim == 1 else truth[:0]
-        if target.head not in ("binary", "classes") or not len(known_truth):
+        if not len(known_truth):
             continue
         if target.head == "binary":  # its target may be a share
             counts = np.array([(1 - known_truth).sum(), known_truth.sum()])

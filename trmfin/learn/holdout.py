@@ -29,7 +29,7 @@ def holdouts(sequences: Sequences, rows: NDArray[np.int64], members: int, seed: 
     rows says nothing about it. Where groups follow each other in time, as days do, members also train on days after theirs.
     Raises DataError where there are fewer groups than folds and one time, and where nothing was known before the latest rows.
     """
-    rows = rows[known(sequences)[rows]]
+    rows = rows[sequences.known[rows]]
     if hold_out_latest(sequences, rows, members):
         return [latest(sequences, rows)] * members
     part = dealt_parts(sequences, rows, max(members, LEAST_FOLDS), seed)
@@ -47,11 +47,6 @@ def described(sequences: Sequences, rows: NDArray[np.int64], members: int, seed:
     if hold_out_latest(sequences, rows, members):
         return {"held_out": "latest", "parts": 1, "unit": None, "seed": None}
     return {"held_out": "dealt", "parts": max(members, LEAST_FOLDS), "unit": sequences.task.group, "seed": seed}
-
-
-def known(sequences: Sequences) -> NDArray[np.bool_]:
-    """(N,) whether the primary target of a sample is known."""
-    return sequences.targets.known_at[sequences.task.primary] != NEVER
 
 
 def dealt_parts(sequences: Sequences, rows: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:

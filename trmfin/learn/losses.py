@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trmfin.sequences.sequences import IGNORE
+from trmfin.sequences.targets import IGNORE
 from trmfin.sequences.task import Target
 
 
@@ -39,13 +39,15 @@ def _classes(target: Target, logits: Tensor, value: Tensor, smoothing: float) ->
 
 
 def _ordinal(target: Target, logits: Tensor, value: Tensor, smoothing: float) -> Tensor:
-    above = (value[:, None] > torch.arange(logits.shape[1])).to(logits.dtype)  # (B, K): is the class beyond threshold k
+    above = (value[:, None] > torch.arange(logits.shape[1], device=logits.device)).to(
+        logits.dtype
+    )  # (B, K): is the class beyond threshold k
     return F.binary_cross_entropy_with_logits(logits, above * (1 - smoothing) + smoothing / 2, reduction="none").sum(1)
 
 
 def _quantiles(target: Target, logits: Tensor, value: Tensor, smoothing: float) -> Tensor:
     """Pinball loss, summed over levels (Koenker & Bassett 1978)."""
-    level = torch.tensor(target.levels)
+    level = torch.tensor(target.levels, device=logits.device)
     miss = value[:, None] - logits
     return torch.maximum(level * miss, (level - 1) * miss).sum(1)
 
@@ -79,5 +81,5 @@ def exact(target: Target, logits: Tensor, truth: Tensor) -> Tensor:
     if target.head == "classes":
         return logits.argmax(-1) == (truth.argmax(-1) if truth.ndim == 2 else truth)
     if target.head == "quantiles":
-        return torch.zeros(len(logits), dtype=torch.bool)
+        return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
     return (logits > 0).sum(1) == truth

@@ -132,7 +132,7 @@ def _pretrained(
     while step < total:
         cut = cut_short(sequences, stream.next_rows(size), network, draw(settings.seed, HIDE, step))
         optimiser.zero_grad(set_to_none=True)
-        with precision(settings):
+        with precision(network, settings):
             loss = foretelling_loss(network.train(), foretell, cut)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(both.parameters(), settings.clip_norm)

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from trmfin.errors import ConfigError
+from trmfin.model.config import Depth
 
 if TYPE_CHECKING:
-    from trmfin.sequences.sequences import Sequences
+    from trmfin.sequences.samples import Samples
 
+Curriculum = tuple[tuple[float, int, int], ...]
 KINDS: dict[str, tuple[Any, str]] = {"int": (int, "a whole number"), "float": (int | float, "a number"), "bool": (bool, "true or false")}
 BATCHES = 16  # in one pass, at least, as long as a batch does not fall below SMALLEST_BATCH
 SMALLEST_BATCH = 64
@@ -36,6 +38,10 @@ class TrainSettings:
     clip_norm: float = 1.0
     refill: bool = True  # slots: one optimiser step per supervision step; False: one per N_sup steps, losses averaged
     random_depth: bool = False  # a slot is refilled after a random 1 … N_sup steps instead of always N_sup
+    curriculum: Curriculum = ()  # (from this share of the run on, n, T), rising: shallow first (CGAR); empty = the model's own n and T
+    halt_early: bool = True  # exact: a slot whose halt head says stop is refilled
+    random_start: bool = False  # a fresh slot begins from a random state (EqR)
+    state_noise: float = 0.0  # standard deviation of noise on y and z before each step (EqR: .01)
     field_dropout: float = 0.0  # chance that a source column is hidden from all tokens of a sample
     cell_dropout: float = 0.0  # chance that a single cell is hidden
     label_smoothing: float = 0.0
@@ -56,7 +62,8 @@ class TrainSettings:
         for name, allowed in (("schedule", ("cosine", "constant")), ("optimiser", ("adamw", "adam_atan2"))):
             if (value := getattr(self, name)) not in allowed:
                 raise ConfigError(f"training settings: {name} is {value!r}; choose {' or '.join(allowed)}")
-        for name in ("seed", "warmup_steps", "pretrain_epochs", "weight_decay", "halt_weight"):
+        object.__setattr__(self, "curriculum", checked_curriculum(self.curriculum))
+        for name in ("seed", "warmup_steps", "state_noise", "pretrain_epochs", "weight_decay", "halt_weight"):
             if (value := getattr(self, name)) < 0:
                 raise ConfigError(f"training settings: {name} is {value}; it must be at least 0")
         for name in ("epochs", "batch_size", "learning_rate", "validations", "clip_norm", "positive_weight"):
@@ -70,7 +77,7 @@ class TrainSettings:
                 "training settings: random_depth is True and refill False; only refilled slots differ in depth, so change one"
             )
 
-    def check_for(self, sequences: Sequences) -> None:
+    def check_for(self, sequences: Samples) -> None:
         """Raises ConfigError where a setting would do nothing with these samples' targets."""
         task = sequences.task
         if self.positive_weight != 1.0 and (head := task.target(task.primary).head) != "binary":
@@ -83,6 +90,11 @@ class TrainSettings:
                 f"training settings: label_smoothing is {self.label_smoothing:g}, but no target of task {task.name!r} has single labels "
                 f"({', '.join(SMOOTHED)}); it smooths no others, so leave it at 0"
             )
+
+    def depth(self, share: float) -> Depth | None:
+        """n and T after this share of the run; None = the model's own."""
+        begun = [Depth(n, T) for start, n, T in self.curriculum if share >= start]
+        return begun[-1] if begun else None
 
     def warmup(self, steps: int) -> int:
         """Warm-up of a run of `steps` optimiser steps: a short run must leave it too."""
@@ -105,3 +117,16 @@ class TrainSettings:
         if unknown := sorted(set(data) - set(cls.__dataclass_fields__)):
             raise ConfigError(f"training settings: unknown {', '.join(unknown)}; known: {', '.join(sorted(cls.__dataclass_fields__))}")
         return cls(**data)
+
+
+def checked_curriculum(stages: Any) -> Curriculum:
+    """Stages as tuples, whatever sequences they came as. Raises ConfigError unless they are (share, n, T), shares rising from 0."""
+    found = tuple(tuple(stage) for stage in stages)
+    whole = all(len(stage) == 3 and all(isinstance(count, int) and count >= 1 for count in stage[1:]) for stage in found)
+    shares = [stage[0] for stage in found]
+    if not whole or shares != sorted(set(shares)) or not all(0 <= share < 1 for share in shares) or (found and shares[0] != 0):
+        raise ConfigError(
+            f"training settings: curriculum is {stages!r}; expected stages (from this share of the run on, n, T), "
+            "shares rising from 0 to below 1, n and T whole numbers of at least 1"
+        )
+    return found

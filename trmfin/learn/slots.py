@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trmfin.model.core import State
 
-ORDER, DEPTH, HIDE, EXPLORE = range(4)  # what is drawn; keeps the draws of one step apart
+ORDER, DEPTH, HIDE, EXPLORE, STIR = range(5)  # what is drawn; keeps the draws of one step apart
 
 
 def draw(seed: int, what: int, step: int) -> np.random.Generator:
@@ -54,7 +54,7 @@ class Slots:
         """Where each slot's recursion goes on: the carried state, or `start` for a fresh sample."""
         if not self.y.numel():
             return start
-        fresh = torch.from_numpy(self.age == 0)[:, None, None]
+        fresh = torch.from_numpy(self.age == 0).to(start.y.device)[:, None, None]
         return State(torch.where(fresh, start.y, self.y), torch.where(fresh, start.z, self.z))
 
     def finish(self, state: State, loss: Tensor, halted: NDArray[np.bool_]) -> None:

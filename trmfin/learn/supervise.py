@@ -16,11 +16,13 @@ from trmfin.learn.hiding import hidden_cells
 from trmfin.learn.losses import exact, loss_per_sample
 from trmfin.learn.optimiser import ExponentialAverage
 from trmfin.learn.settings import TrainSettings
-from trmfin.learn.slots import EXPLORE, HIDE, Slots, draw
+from trmfin.learn.slots import EXPLORE, HIDE, STIR, Slots, draw
+from trmfin.model.config import Depth
 from trmfin.model.core import State
 from trmfin.model.network import Answer, Network
 from trmfin.model.refine import answers
-from trmfin.sequences.sequences import Batch, Sequences
+from trmfin.sequences.batch import Batch
+from trmfin.sequences.samples import Samples
 from trmfin.sequences.task import Task
 
 VALIDATION_BATCH = 512
@@ -44,39 +46,45 @@ class Run:
     best_loss: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def depth(self, settings: TrainSettings) -> Depth | None:
+        """n and T of the next step."""
+        return settings.depth(self.step / self.clock.total(self.step)) if settings.curriculum else None
 
-def slot_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
+
+def slot_step(run: Run, sequences: Samples, settings: TrainSettings) -> float:
     """One supervision step of every slot, and one optimiser step. Returns the mean loss."""
     slots, network = run.slots, run.network.train()
     batch = hide(sequences.batch(slots.rows), network.task, settings, run.step)
-    with precision(settings):
-        x = network.encode(batch)
-        setting = network.setting(batch)
-        before = slots.begin(network.core.start(x))
-        state = network.core(x, before, setting)
+    with precision(network, settings):
+        x, setting = network.encode(batch), network.setting(batch)
+        before = stirred(slots.begin(begun(network.core.start(x), settings, run.step)), settings, run.step)
+        state = network.core(x, before, setting, run.depth(settings))
         answer = network.read(state, setting)
     losses = supervised(network, answer, batch, settings)
-    halt = halt_loss(network, before, answer, batch, (slots.loss, losses.detach()), torch.from_numpy(slots.age > 0), settings)
+    halt = halt_loss(
+        network, before, answer, batch, (slots.loss.to(losses.device), losses.detach()), network.tensor(slots.age > 0), settings
+    )
     take_step(run, losses.mean() + settings.halt_weight * halt, settings)
     slots.finish(state, losses, halted(run, answer, settings))
     return float(losses.detach().mean())
 
 
-def loop_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
+def loop_step(run: Run, sequences: Samples, settings: TrainSettings) -> float:
     """All N_sup steps of one batch, losses averaged, one optimiser step: the plain way, kept for comparison."""
     slots, network = run.slots, run.network.train()
     slots.rows = slots.next_rows(settings.batch_size)
     batch = hide(sequences.batch(slots.rows), network.task, settings, run.step)
     depth = network.config.supervision_steps
-    mean, halt, before = torch.zeros(()), torch.zeros(()), torch.zeros(len(slots.rows))
-    with precision(settings):
+    with precision(network, settings):
         x, setting = network.encode(batch), network.setting(batch)
-        state = network.core.start(x)
+        mean, halt, before = x.new_zeros(()), x.new_zeros(()), x.new_zeros(len(x))
+        state = begun(network.core.start(x), settings, run.step)
         for step in range(depth):
-            last, state = state, network.core(x, state.detach(), setting)
+            last = state
+            state = network.core(x, stirred(state.detach(), settings, run.step, step), setting, run.depth(settings))
             answer = network.read(state, setting)
             losses = supervised(network, answer, batch, settings)
-            later = torch.full((len(losses),), step > 0)
+            later = torch.full_like(losses, step > 0, dtype=torch.bool)
             halt = halt + halt_loss(network, last, answer, batch, (before, losses.detach()), later, settings) / depth
             mean, before = mean + losses.mean() / depth, losses.detach()
     take_step(run, mean + settings.halt_weight * halt, settings)
@@ -85,9 +93,9 @@ def loop_step(run: Run, sequences: Sequences, settings: TrainSettings) -> float:
 
 def supervised(network: Network, answer: Answer, batch: Batch, settings: TrainSettings) -> Tensor:
     """Loss of each sample, summed over targets. → (B,)"""
-    total = torch.zeros(len(batch.rows))
+    total = answer.halt.new_zeros(len(batch.rows), dtype=torch.float32)
     for target in network.task.targets:
-        truth = torch.from_numpy(batch.targets[target.name])
+        truth = network.tensor(batch.targets[target.name])
         loss = loss_per_sample(target, answer.logits[target.name], truth, settings.label_smoothing)
         if target.head == "binary" and target.name == network.task.primary and settings.positive_weight != 1.0:
             loss = loss * torch.where(truth == 1, settings.positive_weight, 1.0)
@@ -105,7 +113,7 @@ def halt_loss(
     """
     if network.task.halt == "exact":
         target = network.task.target(network.task.primary)
-        right = exact(target, answer.logits[target.name], torch.from_numpy(batch.targets[target.name]))
+        right = exact(target, answer.logits[target.name], network.tensor(batch.targets[target.name]))
         return F.binary_cross_entropy_with_logits(answer.halt, right.float())
     gained = (losses[0] - losses[1] > settings.halt_gain).float()
     each = F.binary_cross_entropy_with_logits(network.halt(before.y.detach()), 1 - gained, reduction="none")
@@ -115,13 +123,13 @@ def halt_loss(
 def halted(run: Run, answer: Answer, settings: TrainSettings) -> NDArray[np.bool_]:
     """Which slots stop early: under `exact` those whose halt head says so, some of which must explore a random depth first."""
     slots, config = run.slots, run.network.config
-    if run.network.task.halt != "exact":
+    if run.network.task.halt != "exact" or not settings.halt_early:
         return np.zeros(len(slots.age), bool)
     random = draw(settings.seed, EXPLORE, run.step)
     explores = random.random(len(slots.age)) < EXPLORATION
     deepest = max(config.supervision_steps, MINIMUM_DEPTH)
     least = np.where(explores, random.integers(MINIMUM_DEPTH, deepest + 1, len(slots.age)), 1)
-    return (answer.halt.detach() > 0).numpy() & (slots.age + 1 >= least)
+    return (answer.halt.detach() > 0).cpu().numpy() & (slots.age + 1 >= least)
 
 
 def take_step(run: Run, loss: Tensor, settings: TrainSettings) -> None:
@@ -144,12 +152,32 @@ def hide(batch: Batch, task: Task, settings: TrainSettings, step: int) -> Batch:
     return replace(batch, numbers=np.where(numbers, np.float32(np.nan), batch.numbers), codes=np.where(codes, 0, batch.codes))
 
 
-def precision(settings: TrainSettings) -> AbstractContextManager[None]:
+def begun(start: State, settings: TrainSettings, step: int) -> State:
+    """Where fresh slots begin: the network's own state, or a random one for each sample."""
+    return State(*_normal(start, settings, step, -1)) if settings.random_start else start
+
+
+def stirred(state: State, settings: TrainSettings, step: int, supervision_step: int = 0) -> State:
+    """The state that a supervision step starts from, with noise where asked for."""
+    if not settings.state_noise:
+        return state
+    y, z = _normal(state, settings, step, supervision_step)
+    return State(state.y + settings.state_noise * y, state.z + settings.state_noise * z)
+
+
+def _normal(state: State, settings: TrainSettings, step: int, supervision_step: int) -> list[Tensor]:
+    """Standard normal values for y and z: a function of seed and step, drawn on the processor whatever the device."""
+    seed = int(draw(settings.seed, STIR, step).integers(2**62)) + supervision_step
+    random = torch.Generator().manual_seed(seed)
+    return [torch.randn(part.shape, generator=random).to(part.device, part.dtype) for part in state]
+
+
+def precision(network: Network, settings: TrainSettings) -> AbstractContextManager[None]:
     """bfloat16 products where asked for."""
-    return torch.autocast("cpu", torch.bfloat16) if settings.half_precision else nullcontext()
+    return torch.autocast(network.places.device.type, torch.bfloat16) if settings.half_precision else nullcontext()
 
 
-def validate(run: Run, sequences: Sequences, rows: NDArray[np.int64], train_loss: float) -> float:
+def validate(run: Run, sequences: Samples, rows: NDArray[np.int64], train_loss: float) -> float:
     """Judge the averaged weights by the loss of the last step on `rows`; keep them if they are the best so far."""
     network = run.average.module.eval()
     total, count = 0.0, 0
@@ -158,7 +186,7 @@ def validate(run: Run, sequences: Sequences, rows: NDArray[np.int64], train_loss
             batch = sequences.batch(rows[first : first + VALIDATION_BATCH])
             *_, answer = answers(network, batch)
             target = network.task.target(network.task.primary)
-            losses = loss_per_sample(target, answer.logits[target.name], torch.from_numpy(batch.targets[target.name]))
+            losses = loss_per_sample(target, answer.logits[target.name], network.tensor(batch.targets[target.name]))
             total, count = total + float(losses.double().sum()), count + len(losses)
     judged = total / count
     run.history.append({"step": run.step, "train_loss": train_loss, "validation_loss": judged})

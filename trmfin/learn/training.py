@@ -18,7 +18,7 @@ from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, p
 from trmfin.learn.checkpoint import Weights
 from trmfin.learn.fit import Progress
 from trmfin.learn.halting import TOLERANCE, cheapest_epsilon, steps_used
-from trmfin.learn.holdout import LEAST_FOLDS, described, hold_out_latest, holdouts, known, untold
+from trmfin.learn.holdout import LEAST_FOLDS, described, hold_out_latest, holdouts, untold
 from trmfin.learn.intervals import summary
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.policy import Policy
@@ -110,7 +110,7 @@ def learn(
     of them; None = it is made here, in at most half of max_seconds. See `fit_members` for the rest. Raises DataError where no
     row has a known target, or too few of a class are held out, ConfigError where a setting would do nothing.
     """
-    labelled = rows[known(sequences)[rows]]
+    labelled = rows[sequences.known[rows]]
     if not len(labelled):
         raise DataError(f"training: no sample has a known target {sequences.task.primary!r}; prepare a file with labels")
     recipe.training.check_for(sequences)
@@ -174,7 +174,7 @@ def calibrated(sequences: Sequences, ensemble: TrainedEnsemble) -> Calibration:
 
 def bundle_of(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: Recipe, about: dict[str, Any]) -> Bundle:
     """The bundle of what was learnt on `rows`. about: what the caller knows of the data, for the card."""
-    labelled = rows[known(sequences)[rows]]
+    labelled = rows[sequences.known[rows]]
     network = learnt.ensemble.network
     return Bundle(
         network=network,

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from trmfin.errors import ConfigError
 
 Mixer = Literal["attention", "mlp"]
-CoreName = Literal["trm", "gru"]
+CoreName = Literal["trm", "gru", "plain"]
+Gradient = Literal["cycle", "step"]
+CHOICES: dict[str, tuple[str, ...]] = {"core": ("trm", "gru", "plain"), "mixer": ("attention", "mlp"), "gradient": ("cycle", "step")}
+NO_RECURSION = ("gru", "plain")
+
+
+class Depth(NamedTuple):
+    """How often one supervision step re-applies the network."""
+
+    latent_steps: int  # n: updates of z before each update of y
+    answer_steps: int  # T: updates of y; only the last carries gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +35,9 @@ class ModelConfig:
     latent_steps: int = 3  # n: updates of z before each update of y
     answer_steps: int = 2  # T: updates of y in one supervision step; only the last carries gradient
     supervision_steps: int = 4  # N_sup: losses per sample; y and z are detached between
+    nets: int = 1  # networks: one for both y and z, or one each (HRM)
+    gradient: Gradient = "cycle"  # what carries gradient: the last of the T cycles, or only its last update of z and of y (HRM)
+    damping: float = 0.0  # share of the old state that an update keeps (EqR: .05)
     bins: int = 24  # piecewise-linear pieces per number field
     members: int = 1  # networks whose logits are averaged
 
@@ -37,19 +50,26 @@ class ModelConfig:
             "latent_steps",
             "answer_steps",
             "supervision_steps",
+            "nets",
             "bins",
             "members",
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"model config: {name} is {value!r}; it must be a whole number of at least 1")
-        if self.core not in ("trm", "gru"):
-            raise ConfigError(f"model config: core is {self.core!r}; expected 'trm' or 'gru'")
-        if self.core == "gru" and self.supervision_steps != 1:
-            raise ConfigError(f"model config: a gru has no recursion, so supervision_steps must be 1; found {self.supervision_steps}")
-        if self.mixer not in ("attention", "mlp"):
-            raise ConfigError(f"model config: mixer is {self.mixer!r}; expected 'attention' or 'mlp'")
-        if self.core == "trm" and self.mixer == "attention" and (self.width % self.head_width or self.head_width % 2):
+        for name, allowed in CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ConfigError(f"model config: {name} is {value!r}; expected {' or '.join(map(repr, allowed))}")
+        if self.core in NO_RECURSION and (self.supervision_steps, self.nets, self.gradient) != (1, 1, "cycle"):
+            raise ConfigError(
+                f"model config: core {self.core!r} has no recursion, so supervision_steps and nets must be 1 and gradient 'cycle'; "
+                f"found {self.supervision_steps}, {self.nets}, {self.gradient!r}"
+            )
+        if self.nets > 2:
+            raise ConfigError(f"model config: nets is {self.nets}; expected 1, or 2 for one of y and one of z")
+        if isinstance(self.damping, bool) or not isinstance(self.damping, int | float) or not 0 <= self.damping < 1:
+            raise ConfigError(f"model config: damping is {self.damping!r}; it must lie in [0, 1)")
+        if self.core != "gru" and self.mixer == "attention" and (self.width % self.head_width or self.head_width % 2):
             raise ConfigError(
                 f"model config: width {self.width} and head_width {self.head_width}; "
                 "attention needs width to be a multiple of head_width, and head_width even"
@@ -59,6 +79,11 @@ class ModelConfig:
     def inner_width(self) -> int:
         """Inner width of SwiGLU over D: two thirds of 4 D, rounded up to `inner_multiple`."""
         return swiglu_width(self.width, self.inner_multiple)
+
+    @property
+    def depth(self) -> Depth:
+        """n and T of one supervision step."""
+        return Depth(self.latent_steps, self.answer_steps)
 
     @property
     def heads(self) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trmfin.model.config import ModelConfig
+from trmfin.model.config import Depth, ModelConfig
 from trmfin.model.layers import Block, Setting, rotary_turns, truncated_normal
 
 
@@ -26,7 +26,10 @@ class State(NamedTuple):
 
 
 class Core(nn.Module):
-    """The network `net` and the order in which it is re-applied."""
+    """The network `net` and the order in which it is re-applied.
+
+    With two nets (z and y each have their own) and gradient "step" it is the Hierarchical Reasoning Model (arXiv:2506.21734).
+    """
 
     start_y: Tensor
     start_z: Tensor
@@ -37,6 +40,7 @@ class Core(nn.Module):
         super().__init__()
         self.config = config
         self.blocks = nn.ModuleList(Block(config, length) for _ in range(config.blocks))
+        self.answer_blocks = nn.ModuleList(Block(config, length) for _ in range(config.blocks if config.nets == 2 else 0))
         self.register_buffer("start_y", truncated_normal(config.width, std=1.0))
         self.register_buffer("start_z", truncated_normal(config.width, std=1.0))
         self.register_buffer("turns", rotary_turns(length, config.head_width), persistent=False)
@@ -46,28 +50,45 @@ class Core(nn.Module):
         return State(self.start_y.expand_as(x), self.start_z.expand_as(x))
 
     def net(self, h: Tensor, setting: Setting) -> Tensor:
-        """The one network. (B, L, D) → (B, L, D)."""
+        """The network that refines z, and y too where there is but one. (B, L, D) → (B, L, D)."""
         for block in self.blocks:
             h = block(h, setting)
         return h
 
-    def cycle(self, x: Tensor, state: State, setting: Setting) -> State:
+    def answer_net(self, h: Tensor, setting: Setting) -> Tensor:
+        """The network that refines y. (B, L, D) → (B, L, D)."""
+        if not self.answer_blocks:
+            return self.net(h, setting)
+        for block in self.answer_blocks:
+            h = block(h, setting)
+        return h
+
+    def latent(self, x: Tensor, state: State, setting: Setting, times: int) -> Tensor:
+        """z after so many updates."""
+        z, question = state.z, x + state.y
+        for _ in range(times):
+            z = self._damped(z, self.net(z + question, setting))
+        return z
+
+    def cycle(self, x: Tensor, state: State, setting: Setting, latent_steps: int) -> State:
         """n updates of z, then one of y."""
-        y, z = state
-        question = x + y
-        for _ in range(self.config.latent_steps):
-            z = self.net(z + question, setting)
-        return State(self.net(y + z, setting), z)
+        z = self.latent(x, state, setting, latent_steps)
+        return State(self._damped(state.y, self.answer_net(state.y + z, setting)), z)
 
-    def forward(self, x: Tensor, state: State, setting: Setting) -> State:
-        """One supervision step: T cycles, of which only the last carries gradient.
+    def forward(self, x: Tensor, state: State, setting: Setting, depth: Depth | None = None) -> State:
+        """One supervision step: T cycles, of which only the last carries gradient, or only the last update of z and y in it.
 
-        x: (B, L, D) the embedded question; state: where the last supervision step ended, detached by the caller.
+        x: (B, L, D) the embedded question; state: where the last supervision step ended, detached by the caller; depth: n
+        and T where they are not the config's.
         """
+        n, T = depth or self.config.depth
+        last = n if self.config.gradient == "cycle" else 1
         with torch.no_grad():
-            for _ in range(self.config.answer_steps - 1):
-                state = self.cycle(x, state, setting)
-        return self.cycle(x, state, setting)
+            for _ in range(T - 1):
+                state = self.cycle(x, state, setting, n)
+            if last < n:
+                state = State(state.y, self.latent(x, state, setting, n - last))
+        return self.cycle(x, state, setting, last)
 
     def setting(self, mask: Tensor, bias: Tensor | None = None) -> Setting:
         """What `net` needs beside the tokens. mask: (B, L) bool, True for a token; bias: (B, H, L, L) or None.
@@ -75,7 +96,13 @@ class Core(nn.Module):
         A batch without padding takes the faster path without a mask; the answer is the same.
         """
         hidden = None if bool(mask.all()) else ~mask
+        dtype = self.start_y.dtype
         if hidden is not None and self.config.mixer == "attention":
-            wall = torch.zeros(mask.shape, dtype=self.start_y.dtype).masked_fill(hidden, float("-inf"))[:, None, None, :]  # (B, 1, 1, L)
-            bias = wall if bias is None else bias + wall
-        return Setting(turns=self.turns[: mask.shape[1]], hidden=hidden, bias=bias)
+            wall = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(hidden, float("-inf"))[:, None, None, :]
+            bias = wall if bias is None else bias + wall  # (B, H or 1, L or 1, L)
+        turns = self.turns[: mask.shape[1]].to(dtype.to_complex())
+        return Setting(turns=turns, hidden=hidden, bias=bias)
+
+    def _damped(self, old: Tensor, new: Tensor) -> Tensor:
+        """An update that keeps a share of the old state, so that repeating it settles (EqR; 0 in TRM)."""
+        return torch.lerp(new, old, self.config.damping) if self.config.damping else new

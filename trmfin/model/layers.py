@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -80,10 +80,10 @@ class SwiGLU(nn.Module):
 
 
 def rotary_turns(length: int, head_width: int) -> Tensor:
-    """Unit complex numbers (L, head_width / 2) by which pairs of channels turn (Su et al. 2021, arXiv:2104.09864)."""
+    """Unit complex numbers (L, head_width / 2), in double precision, by which pairs of channels turn (arXiv:2104.09864)."""
     frequency = ROTARY_BASE ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
     angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency)
-    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def rotate(h: Tensor, turns: Tensor) -> Tensor:
@@ -99,7 +99,12 @@ class Setting:
 
     turns: Tensor  # (L, head_width / 2) complex: rotary positions
     hidden: Tensor | None = None  # (B, L) True on padding; None where nothing is padded
-    bias: Tensor | None = None  # (B, H or 1, L or 1, L): added to attention scores; -inf hides padding
+    bias: Tensor | None = None  # (B or 1, H or 1, L or 1, L): added to attention scores; -inf hides padding
+
+    def taken(self, keep: Tensor) -> Setting:
+        """The setting of some samples of the batch. keep: (B,) bool."""
+        bias = self.bias[keep] if self.bias is not None and len(self.bias) == len(keep) else self.bias
+        return replace(self, hidden=None if self.hidden is None else self.hidden[keep], bias=bias)
 
 
 class Attention(nn.Module):

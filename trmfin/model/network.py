@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trmfin.errors import ConfigError, TaskError
-from trmfin.model.config import ModelConfig, swiglu_width
-from trmfin.model.core import Core, State
+from trmfin.model.config import Depth, ModelConfig, swiglu_width
+from trmfin.model.core import State
 from trmfin.model.heads import Halt, head
 from trmfin.model.inputs import Codes, PiecewiseLinear
 from trmfin.model.layers import Setting, truncated_normal
-from trmfin.model.peers import GruCore
+from trmfin.model.peers import core
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Batch
 from trmfin.sequences.task import Task
@@ -39,15 +41,15 @@ class Network(nn.Module):
 
     def __init__(self, task: Task, fitted: Fitted, config: ModelConfig) -> None:
         super().__init__()
-        if task.relations and (config.core, config.mixer) != ("trm", "attention"):
-            raise ConfigError(f"task {task.name!r} has relations between tokens, which only the trm core with the attention mixer uses")
+        if task.relations and (config.core == "gru" or config.mixer != "attention"):
+            raise ConfigError(f"task {task.name!r} has relations between tokens, which only the attention mixer uses")
         self.task, self.config = task, config
         tags = 1 + len(task.histories)
         self.numbers = PiecewiseLinear(edge_table(task, fitted), config.width)
         self.codes = Codes([len(fitted.vocabulary[f.name]) + 2 for f in task.codes], config.width)
         self.places = nn.Parameter(truncated_normal(task.length, config.width, std=PLACE_STD))
         self.relations = nn.Parameter(torch.zeros(len(task.relations) + 1, config.heads)) if task.relations else None
-        self.core = Core(config, task.length) if config.core == "trm" else GruCore(config)
+        self.core = core(config, task.length)
         if taken := [t.name for t in task.targets if "." in t.name or hasattr(nn.ModuleDict(), t.name)]:
             raise TaskError(
                 f"task {task.name!r}: target {taken[0]!r} cannot be called so, a dot or a name that torch uses itself; choose another"
@@ -65,18 +67,22 @@ class Network(nn.Module):
         A place says which history a token belongs to and how many events are newer; rotary positions alone say only how
         far two tokens lie apart, and without places later steps answer worse than earlier ones (docs/log.md).
         """
-        tag = torch.from_numpy(batch.tag)
-        x = self.places[: tag.shape[1]] + self.numbers(torch.from_numpy(batch.numbers), self.number_scope[tag])
+        tag = self.tensor(batch.tag)
+        x = self.places[: tag.shape[1]] + self.numbers(self.tensor(batch.numbers), self.number_scope[tag])
         if batch.codes.shape[-1]:
-            x = x + self.codes(torch.from_numpy(batch.codes), self.code_scope[tag])
-        return x * torch.from_numpy(batch.mask).unsqueeze(-1)
+            x = x + self.codes(self.tensor(batch.codes), self.code_scope[tag])
+        return x * self.tensor(batch.mask).unsqueeze(-1)
 
     def setting(self, batch: Batch) -> Setting:
         """Mask and relation bias of a batch; the same for all steps."""
         bias = None
         if self.relations is not None and batch.relation is not None:
-            bias = self.relations[torch.from_numpy(batch.relation)].permute(0, 3, 1, 2)  # (B, H, L, L)
-        return self.core.setting(torch.from_numpy(batch.mask), bias)
+            bias = self.relations[self.tensor(batch.relation)].permute(0, 3, 1, 2)  # (B or 1, H, L, L)
+        return self.core.setting(self.tensor(batch.mask), bias)
+
+    def tensor(self, values: NDArray[Any]) -> Tensor:
+        """The same values where the network lives."""
+        return torch.from_numpy(values).to(self.places.device)
 
     def read(self, state: State, setting: Setting) -> Answer:
         """Answers and halt logit after a supervision step. A choice never falls on padding."""
@@ -90,10 +96,11 @@ class Network(nn.Module):
     def parameters_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
 
-    def flops(self, steps: int, training: bool = False) -> int:
+    def flops(self, steps: int, training: bool = False, depth: Depth | None = None) -> int:
         """Floating-point operations of one sample of full length: multiply and add count as two; norms are left out.
 
-        Scoring runs every cycle forward; training also runs the last cycle of each step backward.
+        Scoring runs every cycle forward; training also runs backward what carries gradient in each step. depth: n and T
+        where they are not the config's.
         """
         c, L = self.config, self.task.length
         encode = 2 * self.numbers.bins.numel() * L * (1 + BACKWARD_COST if training else 1)
@@ -104,8 +111,10 @@ class Network(nn.Module):
         else:
             mixing = 3 * L * swiglu_width(L, c.inner_multiple) * c.width
         call = 2 * c.blocks * (mixing + 3 * c.width * c.inner_width * L)
-        cycles = c.answer_steps + (BACKWARD_COST if training else 0)
-        return steps * cycles * (c.latent_steps + 1) * call + (steps if training else 1) * encode
+        n, T = depth or c.depth
+        forward = 1 if c.core == "plain" else T * (n + 1)  # calls of the network
+        backward = BACKWARD_COST * (1 if c.core == "plain" else n + 1 if c.gradient == "cycle" else 2) if training else 0
+        return steps * (forward + backward) * call + (steps if training else 1) * encode
 
 
 def edge_table(task: Task, fitted: Fitted) -> Tensor:

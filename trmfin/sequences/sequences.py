@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.links import Links, read_links
 from trmfin.sequences.targets import IGNORE, Targets, read_targets
 from trmfin.sequences.task import TOKEN_HEADS, History, Task
-from trmfin.sequences.transforms import TRANSFORMS
+from trmfin.sequences.transforms import NEVER, TRANSFORMS
 from trmfin.sequences.windows import Members, Window, as_of_windows, event_tokens, key_codes, through_links
 
 if TYPE_CHECKING:
@@ -56,6 +56,22 @@ class Sequences:
     def as_of(self) -> Int:
         """(N,) microseconds since 1970 UTC."""
         return self.samples.known_at
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(N,) whether the primary target of a sample is known."""
+        return np.asarray(self.targets.known_at[self.task.primary] != NEVER)
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """All that samples are made of: identities, values, windows, links, answers."""
+        found: list[NDArray[Any]] = [np.frombuffer("\n".join(map(str, self.sample_ids)).encode(), np.uint8), self.group]
+        for columns in (self.events, self.samples):
+            found += [columns.known_at, columns.numbers, columns.codes, *columns.operands.values(), *columns.late.values()]
+        for window in self.windows.values():
+            found += [window.order, window.start, window.stop]
+        links = self.links
+        found += [*self.targets.values.values(), *self.targets.known_at.values()]
+        return [*found, links.source, links.target, links.kind, links.known_at]
 
     @cached_property
     def same_codes(self) -> Mapping[str, Int]:
