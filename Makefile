@@ -14,7 +14,7 @@ DEMO := build/demo
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: python3 is %d.%d, trmfin needs 3.11 or newer; set PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench,dev,docs]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench,dev,docs,puzzles]'
 	@touch $@
 
 demo: $(READY)

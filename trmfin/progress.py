@@ -41,6 +41,10 @@ class Bar:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
 
+    def say(self, what: str) -> None:
+        """A line of its own: what is being done now."""
+        self._console.print(what, highlight=False, soft_wrap=True)
+
     def to(self, done: int, note: str = "", total: int | None = None) -> None:
         """The work is at `done` of the total (a new one where given); `note` stands behind the bar until another is given."""
         self._done, self._note, self._total = done, note or self._note, self._total if total is None else total

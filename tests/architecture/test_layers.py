@@ -25,7 +25,7 @@ WALLS = {  # library → files that may import it
     "safetensors": ("trmfin/learn/",),
     "sklearn": ("trmfin/learn/",),
     "lightgbm": ("trmfin/learn/",),
-    "matplotlib": ("trmfin/learn/",),
+    "matplotlib": ("trmfin/learn/", "trmfin/puzzles/"),
     "shap": ("trmfin/explaining/",),
     "streamlit": ("dashboards/", "trmfin/dashboard.py"),
     "pandas": ("trmfin/data/files.py", "trmfin/scoring/api.py", "trmfin/explaining/"),
@@ -86,7 +86,7 @@ def requirements() -> tuple[set[str], set[str]]:
     """Names of what every installation has, and of what an extra for users adds."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = project["dependencies"]
-    extra = [line for name in ("bench", "dashboard", "explain") for line in project["optional-dependencies"][name]]
+    extra = [line for name in ("bench", "dashboard", "explain", "puzzles") for line in project["optional-dependencies"][name]]
     return {re.split(r"[<>=~\[ ]", line)[0] for line in core}, {re.split(r"[<>=~\[ ]", line)[0] for line in extra}
 
 

@@ -60,7 +60,7 @@ def same(one: Trained, other: Trained) -> bool:
 
 def untrained_loss(where: World) -> float:
     run = start(where.sequences, where.train, where.fitted, MODEL, SHORT)
-    return validate(run, where.sequences, where.validation, 0.0)
+    return validate(run, where.sequences, where.validation, 0.0, SHORT)
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,9 @@ def test_validation_is_judged_in_one_piece_or_in_many(monkeypatch: pytest.Monkey
     where = easy()
     run = start(where.sequences, where.train, where.fitted, MODEL, SHORT)
     slot_step(run, where.sequences, SHORT)
-    whole = validate(run, where.sequences, where.validation, 0.0)
+    whole = validate(run, where.sequences, where.validation, 0.0, SHORT)
     monkeypatch.setattr("trmfin.learn.supervise.VALIDATION_BATCH", 5)
-    assert validate(run, where.sequences, where.validation, 0.0) == pytest.approx(whole, rel=1e-6)
+    assert validate(run, where.sequences, where.validation, 0.0, SHORT) == pytest.approx(whole, rel=1e-6)
 
 
 def test_no_label_at_all_is_a_clear_error() -> None:

@@ -99,7 +99,7 @@ def fit(
         if run.step < total and not clock.due(run.step, settings.validations):
             tell(Progress(step=run.step, total=total, seconds=clock.seconds, loss=loss))
             continue
-        judged = validate(run, sequences, validation, loss)
+        judged = validate(run, sequences, validation, loss, settings)
         if not math.isfinite(judged):
             raise RunError(
                 f"training: validation loss {judged} after {run.step} steps, so it diverged; lower learning_rate or warm up longer"
@@ -177,7 +177,7 @@ def begin_at_base_rates(network: Network, sequences: Samples, train: Rows) -> No
 
 def planned_steps(samples: int, model: ModelConfig, settings: TrainSettings) -> int:
     """Optimiser steps of a whole run."""
-    return max(round(settings.epochs * samples / settings.batch_size * mean_depth(model, settings)), 1)
+    return settings.steps or max(round(settings.epochs * samples / settings.batch_size * mean_depth(model, settings)), 1)
 
 
 def mean_depth(model: ModelConfig, settings: TrainSettings) -> float:

@@ -27,8 +27,8 @@ class Recipe:
         return cls(model=preset(name), training=TrainSettings(seed=seed))
 
     @classmethod
-    def from_toml(cls, path: Path, seed: int = 0) -> Recipe:
-        """Read `preset = "…"` and the tables [model] and [training]; what is left out keeps the preset's value.
+    def from_toml(cls, path: Path, seed: int = 0, base: Recipe | None = None) -> Recipe:
+        """Read `preset = "…"` and the tables [model] and [training]; what is left out keeps the preset's value, or that of `base`.
 
         Raises ConfigError naming the file and the key that is unknown or out of range.
         """
@@ -41,13 +41,19 @@ class Recipe:
         try:
             if "seed" in _table(data, "training"):
                 raise ConfigError("training settings: seed is an option of the command (--seed, --seeds), not of the file")
-            base = cls.default(str(data.get("preset", DEFAULT_PRESET)), seed)
+            if base is not None and "preset" in data:
+                raise ConfigError("preset does nothing here; name single values in [model] and [training]")
+            base = base or cls.default(str(data.get("preset", DEFAULT_PRESET)), seed)
             return cls(
                 model=ModelConfig.from_json(base.model.to_json() | _table(data, "model")),
                 training=TrainSettings.from_json(base.training.to_json() | _table(data, "training")),
             )
         except (ConfigError, TypeError) as error:
             raise ConfigError(f"{path.name}: {error}") from error
+
+    def with_seed(self, seed: int) -> Recipe:
+        """The same with another seed."""
+        return replace(self, training=replace(self.training, seed=seed))
 
     def with_model(self, **changes: Any) -> Recipe:
         """The same training for a changed shape."""

@@ -27,6 +27,7 @@ class TrainSettings:
 
     seed: int = 0
     epochs: float = 9.0  # passes over the training samples; each pass gives every sample all its supervision steps
+    steps: int = 0  # optimiser steps of the run, where they are not to follow from epochs; 0 = they are
     pretrain_epochs: float = 6.0  # passes over all histories, labelled or not, foretelling the next event, before training
     batch_size: int = 512  # B: slots, at most: fewer where samples are few
     learning_rate: float = 2e-3
@@ -63,7 +64,7 @@ class TrainSettings:
             if (value := getattr(self, name)) not in allowed:
                 raise ConfigError(f"training settings: {name} is {value!r}; choose {' or '.join(allowed)}")
         object.__setattr__(self, "curriculum", checked_curriculum(self.curriculum))
-        for name in ("seed", "warmup_steps", "state_noise", "pretrain_epochs", "weight_decay", "halt_weight"):
+        for name in ("seed", "steps", "warmup_steps", "state_noise", "pretrain_epochs", "weight_decay", "halt_weight"):
             if (value := getattr(self, name)) < 0:
                 raise ConfigError(f"training settings: {name} is {value}; it must be at least 0")
         for name in ("epochs", "batch_size", "learning_rate", "validations", "clip_norm", "positive_weight"):

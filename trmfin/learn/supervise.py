@@ -173,15 +173,17 @@ def _normal(state: State, settings: TrainSettings, step: int, supervision_step: 
 
 
 def precision(network: Network, settings: TrainSettings) -> AbstractContextManager[None]:
-    """bfloat16 products where asked for."""
-    return torch.autocast(network.places.device.type, torch.bfloat16) if settings.half_precision else nullcontext()
+    """bfloat16 products where asked for, and where the processor gains from them."""
+    device = network.places.device.type
+    gains = device != "cpu" or bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return torch.autocast(device, torch.bfloat16) if settings.half_precision and gains else nullcontext()
 
 
-def validate(run: Run, sequences: Samples, rows: NDArray[np.int64], train_loss: float) -> float:
+def validate(run: Run, sequences: Samples, rows: NDArray[np.int64], train_loss: float, settings: TrainSettings) -> float:
     """Judge the averaged weights by the loss of the last step on `rows`; keep them if they are the best so far."""
     network = run.average.module.eval()
     total, count = 0.0, 0
-    with torch.inference_mode():
+    with torch.inference_mode(), precision(network, settings):
         for first in range(0, len(rows), VALIDATION_BATCH):
             batch = sequences.batch(rows[first : first + VALIDATION_BATCH])
             *_, answer = answers(network, batch)

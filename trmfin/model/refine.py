@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from trmfin.model.ensemble import Ensemble
 from trmfin.model.network import Answer, Network
 from trmfin.sequences.batch import Batch
 
-Pick = Literal["halt", "residual"]
+PICKS = ("halt", "residual")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +31,13 @@ class Thinking:
     rollouts: int = 1  # runs of each sample
     noise: float = 0.0  # standard deviation of what is added to y and z before each step but the first, in every run but the first
     random_start: bool = False  # every run but the first begins from a random state
-    pick: Pick = "halt"
+    pick: str = "halt"  # or "residual"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.rollouts < 1 or (self.steps is not None and self.steps < 1) or not self.noise >= 0:
             raise ConfigError(f"thinking: steps {self.steps}, rollouts {self.rollouts}, noise {self.noise}; expected at least 1, 1 and 0")
-        if self.pick not in ("halt", "residual"):
+        if self.pick not in PICKS:
             raise ConfigError(f"thinking: pick is {self.pick!r}; expected 'halt' or 'residual'")
         if (self.rollouts > 1) != bool(self.noise or self.random_start):
             raise ConfigError(
@@ -110,7 +109,7 @@ def picked(runs: list[Answer], confidence: Tensor) -> Answer:
     return Answer(logits=logits, halt=torch.stack([run.halt for run in runs])[best, samples])
 
 
-def _confidence(runs: list[Answer], before: list[State], after: list[State], pick: Pick) -> Tensor:
+def _confidence(runs: list[Answer], before: list[State], after: list[State], pick: str) -> Tensor:
     """(runs, B): the halt logit, or minus how far the step has moved y."""
     if pick == "halt":
         return torch.stack([run.halt for run in runs])

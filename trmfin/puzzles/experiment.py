@@ -1,0 +1,193 @@
+"""One experiment: puzzles dealt apart, a network taught and judged on those it has never seen, its answers written down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from trmfin.data.belongings import own_names
+from trmfin.data.files import read_json, remove_file, replacing, write_json
+from trmfin.errors import ConfigError, RunError
+from trmfin.learn.checkpoint import load_weights, save_weights
+from trmfin.learn.fit import Progress, fit
+from trmfin.learn.recipe import Recipe
+from trmfin.learn.supervise import precision
+from trmfin.learn.threads import threads
+from trmfin.model.network import Network
+from trmfin.model.refine import AS_TRAINED, Thinking
+from trmfin.puzzles.judge import Answered, answer
+from trmfin.puzzles.kinds import Kind, Parts
+from trmfin.puzzles.pictures import draw_refinement
+from trmfin.puzzles.puzzles import Grids, Puzzles
+from trmfin.scoring.folder import LOCK
+
+CHECKPOINT, SPENT, NETWORK, RESULT, ANSWERS = "training.safetensors", "spent.json", "network.safetensors", "result.json", "answers.csv"
+STEPS_PICTURE, STEPS_FILM = "steps.png", "steps.gif"
+OURS = (CHECKPOINT, SPENT, NETWORK, RESULT, ANSWERS, STEPS_PICTURE, STEPS_FILM, LOCK)
+SHOWN_STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What is asked for. The same ask gives the same answers on the same machine, unless time ends it."""
+
+    kind: Kind
+    recipe: Recipe
+    data: Path | None = None
+    thinking: Thinking = AS_TRAINED
+    max_seconds: float | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+
+def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[str], None]) -> dict[str, Any]:
+    """Teach and judge, or go on where an interrupted run stopped; everything lands in `out`. → what result.json holds.
+
+    tell: called while training; say: told in words what is being done. CPU seconds count all threads of this process since
+    it began, and those of the runs that it resumes.
+    """
+    spent = Spent.read(out / SPENT)
+    with threads(ask.threads):
+        say("drawing puzzles")
+        parts = ask.kind.parts(ask.data, ask.recipe.training.seed)
+        network = _taught(ask, parts, out, spent, tell)
+        say(f"answering {len(parts.test):,} held-out puzzles")
+        samples = ask.kind.samples(parts.test, ask.recipe.training.seed)
+        with precision(network, ask.recipe.training):
+            answered = answer(network, samples, np.arange(len(samples)), ask.thinking)
+    result = _result(ask, parts, network, answered, spent)
+    write_answers(out / ANSWERS, ask.kind, parts.test, answered)
+    first = hardest(answered)
+    draw_refinement(ask.kind, parts.test.questions[first], answered.of(first), out / STEPS_PICTURE, out / STEPS_FILM)
+    write_json(result, out / RESULT)
+    return result
+
+
+def clear(out: Path, *, resume: bool, force: bool) -> None:
+    """Make way for a run. Raises RunError where `out` holds one that is neither to be resumed nor to be replaced."""
+    if resume and force:
+        raise ConfigError("--resume and --force: one goes on with what is there, the other throws it away; give one of them")
+    names = own_names(out, OURS, "a puzzle's run")
+    if force:
+        for name in OURS:
+            remove_file(out / name)
+    elif not resume and names.intersection(OURS):
+        raise RunError(f"{out}: holds a run of this command; go on with --resume, start again with --force, or choose another --out")
+
+
+@dataclass(kw_only=True)
+class Spent:
+    """Time that earlier runs of the same training took, up to their last checkpoint."""
+
+    cpu: float = 0.0
+    wall: float = 0.0
+
+    @classmethod
+    def read(cls, path: Path) -> Spent:
+        return cls(**read_json(path, RunError)) if path.exists() else cls()
+
+    def cpu_now(self) -> float:
+        """CPU seconds of all threads, since this process began and before."""
+        return self.cpu + time.process_time()
+
+    def write(self, path: Path, wall: float) -> None:
+        write_json({"cpu": self.cpu_now(), "wall": self.wall + wall}, path)
+
+
+def _taught(ask: Ask, parts: Parts, out: Path, spent: Spent, tell: Callable[[Progress], None]) -> Network:
+    """The trained network, read where it has been trained before."""
+    recipe, kind = ask.recipe, ask.kind
+    both = joined(parts.validation, parts.train)
+    samples = kind.samples(both, recipe.training.seed, redrawn=True)
+    rows, held = np.arange(len(samples)), len(parts.validation)
+    network = Network(samples.task, samples.fitted, recipe.model)
+    if (out / NETWORK).exists():
+        weights = load_weights(out / NETWORK, identity(ask))
+    else:
+
+        def told(progress: Progress) -> None:
+            if progress.validation is not None:
+                spent.write(out / SPENT, progress.seconds)
+            tell(progress)
+
+        trained = fit(
+            samples,
+            rows[rows % len(both) >= held],
+            rows[:held],
+            fitted=samples.fitted,
+            model=recipe.model,
+            settings=recipe.training,
+            checkpoint=out / CHECKPOINT,
+            max_seconds=ask.max_seconds,
+            device=ask.device,
+            tell=told,
+        )
+        weights = trained.weights
+        save_weights(out / NETWORK, weights, identity(ask))
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return network.to(ask.device)
+
+
+def hardest(answered: Answered) -> int:
+    """A puzzle that shows refinement: of those solved in the end, the first that was solved last."""
+    exact = answered.exact
+    solved = np.where(exact[:, -1], exact.shape[1] - exact[:, ::-1].cumprod(1).sum(1), -1)
+    return int(solved.argmax())
+
+
+def identity(ask: Ask) -> str:
+    """What a trained network belongs to, in words."""
+    return f"{ask.kind.name} {ask.recipe.model.to_json()} {ask.recipe.training.to_json()}"
+
+
+def joined(first: Puzzles, second: Puzzles) -> Puzzles:
+    return Puzzles(questions=np.concatenate([first.questions, second.questions]), answers=np.concatenate([first.answers, second.answers]))
+
+
+def _result(ask: Ask, parts: Parts, network: Network, answered: Answered, spent: Spent) -> dict[str, Any]:
+    steps = answered.grids.shape[1]
+    exact, halted = answered.exact, answered.halting_step
+    early = (answered.at(halted) == answered.truth).all(1)
+    return {
+        "puzzle": ask.kind.name,
+        "exact": {str(step): float(exact[:, step - 1].mean()) for step in (*(s for s in SHOWN_STEPS if s < steps), steps)},
+        "valid": float(ask.kind.valid(parts.test.questions, answered.grids[:, -1]).mean()),
+        "halted": {"exact": float(early.mean()), "mean_steps": float(halted.mean())},
+        "held_out": len(parts.test),
+        "trained_on": len(parts.train),
+        "cpu_seconds": spent.cpu_now(),
+        "parameters": network.parameters_count,
+        "seed": ask.recipe.training.seed,
+        "published": ask.kind.published,
+        "model": ask.recipe.model.to_json(),
+        "training": ask.recipe.training.to_json(),
+    }
+
+
+def write_answers(path: Path, kind: Kind, puzzles: Puzzles, answered: Answered) -> None:
+    """One line a puzzle: question and last answer as text, whether it is the known one and whether it keeps the rules."""
+    last = answered.grids[:, -1]
+    frame = pl.DataFrame(
+        {
+            "puzzle": lines(puzzles.questions, kind.symbols),
+            "answer": lines(last, kind.symbols),
+            "exact": answered.exact[:, -1],
+            "valid": kind.valid(puzzles.questions, last),
+            "halting_step": answered.halting_step,
+        }
+    )
+    with replacing(path) as file:
+        frame.write_csv(file)
+
+
+def lines(grids: Grids, symbols: tuple[str, ...]) -> list[str]:
+    """Each grid's cells in reading order, one character each."""
+    return ["".join(row) for row in np.array(symbols)[grids].tolist()]

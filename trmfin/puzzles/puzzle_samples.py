@@ -1,0 +1,122 @@
+"""Puzzles as samples that the network trains on: a leading token, then one token a cell, redrawn on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trmfin.puzzles.chance import uniform
+from trmfin.puzzles.puzzles import Puzzles, Redraw
+from trmfin.sequences.batch import Batch
+from trmfin.sequences.columns import FIRST_CODE
+from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.targets import IGNORE, Targets
+from trmfin.sequences.task import Field, History, Target, Task
+
+ANSWER, SYMBOL = "answer", "symbol"
+SIDES = ("left", "right", "above", "below")  # where a neighbour lies
+TIMELESS = "1970-01-01T00:00:00+00:00"
+
+
+def puzzle_task(name: str, cells: int, answers: Sequence[str], meaning: str, neighbours: bool = False) -> Task:
+    """A puzzle as a task: a symbol at each cell, an answer among `answers` at each cell, right only as a whole.
+
+    neighbours: attention is told which cells lie side by side.
+    """
+    return Task(
+        name=name,
+        histories=(History(name="cells", keys=("puzzle",), length=cells),),
+        fields=(Field(name=SYMBOL, column=SYMBOL, transform="category"),),
+        targets=(Target(name=ANSWER, head="tokens", meaning=meaning, classes=tuple(answers)),),
+        primary=ANSWER,
+        group="puzzle",
+        halt="exact",
+        timeless=True,
+        relations=SIDES if neighbours else (),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PuzzleSamples:
+    """N puzzles in V looks each: N·V samples. Row r is puzzle r mod N in look r div N; look 0 is the puzzle as it came.
+
+    An answer's class is its symbol's position less `first_answer`.
+    """
+
+    task: Task
+    symbols: tuple[str, ...]
+    puzzles: Puzzles
+    first_answer: int = 0
+    redraw: Redraw | None = None
+    looks: int = 1
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.puzzles) * self.looks
+
+    @property
+    def fitted(self) -> Fitted:
+        """Nothing is learnt from training rows: the vocabulary is the rules'."""
+        return Fitted(edges={}, vocabulary={SYMBOL: self.symbols}, fit_until=TIMELESS, task_sha256=self.task.sha256)
+
+    @property
+    def targets(self) -> Targets:
+        return Targets(values={}, known_at={})
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        return np.ones(len(self), bool)
+
+    def arrays(self) -> list[NDArray[Any]]:
+        return [self.puzzles.questions, self.puzzles.answers, np.array([self.looks, self.seed, self.first_answer])]
+
+    def look(self, rows: ArrayLike) -> Puzzles:
+        """The puzzles `rows` (B,) as they are redrawn."""
+        places = np.asarray(rows, np.int64)
+        plain = self.puzzles.take(places % len(self.puzzles))
+        again = places >= len(self.puzzles)
+        if self.redraw is None or not again.any():
+            return plain
+        redrawn = self.redraw(plain, uniform(self.seed, places, self.redraw.draws))
+        return Puzzles(
+            questions=np.where(again[:, None], redrawn.questions, plain.questions),
+            answers=np.where(again[:, None], redrawn.answers, plain.answers),
+        )
+
+    def batch(self, rows: ArrayLike) -> Batch:
+        """Tokens and answers of the samples `rows` (B,)."""
+        puzzles = self.look(rows)
+        B, cells = puzzles.questions.shape
+        codes = np.zeros((B, 1 + cells, 1), np.int64)
+        codes[:, 1:, 0] = puzzles.questions.astype(np.int64) + FIRST_CODE
+        truth = np.full((B, 1 + cells), IGNORE, np.float32)
+        truth[:, 1:] = puzzles.answers.astype(np.int64) - self.first_answer
+        tag = np.ones((B, 1 + cells), np.int64)
+        tag[:, 0] = 0
+        return Batch(
+            numbers=np.zeros((B, 1 + cells, 0), np.float32),
+            codes=codes,
+            tag=tag,
+            mask=np.ones((B, 1 + cells), bool),
+            rows=np.asarray(rows, np.int64),
+            relation=self._sides,
+            targets={ANSWER: truth},
+        )
+
+    @cached_property
+    def _sides(self) -> NDArray[np.int64] | None:
+        """(1, L, L) for each cell of a square grid which of SIDES, from 1, another cell lies at; 0 = at none."""
+        if not self.task.relations:
+            return None
+        cells = self.puzzles.questions.shape[1]
+        row, column = np.divmod(np.arange(cells), int(cells**0.5))
+        down, right = row[None] - row[:, None], column[None] - column[:, None]
+        found = np.zeros((1, 1 + cells, 1 + cells), np.int64)
+        for code, (below, beside) in enumerate(((0, -1), (0, 1), (-1, 0), (1, 0)), 1):
+            found[0, 1:, 1:][(down == below) & (right == beside)] = code
+        return found
