@@ -23,7 +23,9 @@ def main(
     force: Annotated[bool, typer.Option("--force", help="Replace what a run of this command left in OUT.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML with [model] and [training]: changes to the puzzle's recipe.")] = None,
     level: Annotated[str | None, typer.Option(help="sudoku9: how hard puzzles are: full, half, sparse, bare, guess, search.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Supervision steps when answering, fewer or more than trained.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Supervision steps when answering; default 16, which may be more than trained.")
+    ] = None,
     rollouts: Annotated[int, typer.Option(min=1, help="Times each puzzle is thought over when answering; the surest answer is taken.")] = 1,
     noise: Annotated[float, typer.Option(min=0, help="Rollouts differ by noise of this standard deviation on their state (PTRM).")] = 0.0,
     restarts: Annotated[bool, typer.Option("--restarts", help="Rollouts differ by the random state they begin from (EqR).")] = False,
@@ -54,7 +56,7 @@ def main(
     kind = kind_of(name, level)
     base = kind.recipe.with_seed(seed)
     recipe = base if config is None else Recipe.from_toml(config, seed, base)
-    thinking = Thinking(steps=steps, rollouts=rollouts, noise=noise, random_start=restarts, pick=pick, seed=seed)
+    thinking = Thinking(steps=steps or kind.steps, rollouts=rollouts, noise=noise, random_start=restarts, pick=pick, seed=seed)
     ask = Ask(kind=kind, recipe=recipe, data=data, thinking=thinking, max_seconds=max_seconds, device=device, threads=threads)
     folder = out or Path("build") / name
     make_folder(folder)

@@ -99,12 +99,12 @@ class Setting:
 
     turns: Tensor  # (L, head_width / 2) complex: rotary positions
     hidden: Tensor | None = None  # (B, L) True on padding; None where nothing is padded
-    bias: Tensor | None = None  # (B or 1, H or 1, L or 1, L): added to attention scores; -inf hides padding
+    bias: Tensor | None = None  # (B, H or 1, L or 1, L): added to attention scores; -inf hides padding
 
     def taken(self, keep: Tensor) -> Setting:
         """The setting of some samples of the batch. keep: (B,) bool."""
-        bias = self.bias[keep] if self.bias is not None and len(self.bias) == len(keep) else self.bias
-        return replace(self, hidden=None if self.hidden is None else self.hidden[keep], bias=bias)
+        hidden, bias = (None if part is None else part[keep] for part in (self.hidden, self.bias))
+        return replace(self, hidden=hidden, bias=bias)
 
 
 class Attention(nn.Module):

@@ -77,7 +77,7 @@ class Network(nn.Module):
         """Mask and relation bias of a batch; the same for all steps."""
         bias = None
         if self.relations is not None and batch.relation is not None:
-            bias = self.relations[self.tensor(batch.relation)].permute(0, 3, 1, 2)  # (B or 1, H, L, L)
+            bias = self.relations[self.tensor(batch.relation)].permute(0, 3, 1, 2)  # (B, H, L, L)
         return self.core.setting(self.tensor(batch.mask), bias)
 
     def tensor(self, values: NDArray[Any]) -> Tensor:

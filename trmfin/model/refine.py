@@ -60,17 +60,17 @@ def answers(network: Network | Ensemble, batch: Batch, thinking: Thinking = AS_T
         yield runs[0] if len(runs) == 1 else picked(runs, _confidence(runs, before, states, thinking.pick))
 
 
-def answers_until_halted(network: Network, batch: Batch, steps: int | None = None) -> tuple[Answer, Tensor]:
+def answers_until_halted(network: Network, batch: Batch, steps: int | None = None, margin: float = 0.0) -> tuple[Answer, Tensor]:
     """Each sample's answer at the first step after which its halt head says stop, at the last otherwise, and that step (B,).
 
-    Samples that have halted leave the batch, so that thinking costs what it is needed for.
+    Samples that have halted leave the batch, so that thinking costs what it is needed for. margin: the halt logit that says stop.
     """
     x, setting = network.encode(batch), network.setting(batch)
     state, places = network.core(x, network.core.start(x), setting), torch.arange(len(x), device=x.device)
     answer = kept = network.read(state, setting)
     used = torch.ones(len(x), dtype=torch.long, device=x.device)
     for _ in range(1, steps or network.config.supervision_steps):
-        going = answer.halt <= 0
+        going = answer.halt <= margin
         if not bool(going.any()):
             break
         if not bool(going.all()):

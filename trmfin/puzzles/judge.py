@@ -15,6 +15,7 @@ from trmfin.puzzles.puzzle_samples import ANSWER, PuzzleSamples
 from trmfin.puzzles.puzzles import Grids
 
 BATCH = 128
+MARGINS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)  # halt logits above which a puzzle may stop
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,10 +35,9 @@ class Answered:
         """(n, S) whether every cell is right."""
         return np.asarray((self.grids == self.truth[:, None]).all(2))
 
-    @property
-    def halting_step(self) -> NDArray[np.int64]:
-        """(n,) the step after which the halt head says stop, the last where it never does; 1 … S."""
-        stops = self.halts > 0
+    def halting_step(self, margin: float) -> NDArray[np.int64]:
+        """(n,) the first step after which the halt logit is above the margin, the last where it never is; 1 … S."""
+        stops = self.halts > margin
         stops[:, -1] = True
         return np.asarray(stops.argmax(1) + 1, np.int64)
 
@@ -67,14 +67,32 @@ def answer(
     return Answered(grids=np.concatenate(grids), halts=np.concatenate(halts), truth=np.concatenate(truth))
 
 
+def least_margin(answered: Answered) -> float:
+    """The least of MARGINS by which halting loses no puzzle that all steps solve; the largest where each loses one.
+
+    A halt head is surer of puzzles that it has not learnt from than it should be, so its own threshold, 0, costs answers.
+    """
+    solved = answered.exact[:, -1].sum()
+
+    def kept(margin: float) -> bool:
+        return bool((answered.at(answered.halting_step(margin)) == answered.truth).all(1).sum() >= solved)
+
+    return next((margin for margin in MARGINS if kept(margin)), MARGINS[-1])
+
+
 def answer_early(
-    network: Network, samples: PuzzleSamples, rows: NDArray[np.int64], steps: int | None = None, size: int = BATCH
+    network: Network,
+    samples: PuzzleSamples,
+    rows: NDArray[np.int64],
+    steps: int | None = None,
+    margin: float = 0.0,
+    size: int = BATCH,
 ) -> tuple[Grids, NDArray[np.int64]]:
     """Answers (n, cells) of puzzles that each leave their batch when the halt head says stop, and the steps each took (n,)."""
     grids, used = [], []
     with torch.inference_mode():
         for first in range(0, len(rows), size):
-            found, taken = answers_until_halted(network.eval(), samples.batch(rows[first : first + size]), steps)
+            found, taken = answers_until_halted(network.eval(), samples.batch(rows[first : first + size]), steps, margin)
             grids.append(_grids(found.logits[ANSWER], samples))
             used.append(taken.cpu().numpy())
     return np.concatenate(grids), np.concatenate(used)

@@ -45,14 +45,14 @@ class Kind:
     parts: Callable[[Path | None, int], Parts]  # (--data, seed)
     valid: Callable[[Grids, Grids], Bool]  # (questions, answers) → (N,) whether an answer keeps all rules, equal to the label or not
     redraw: Redraw | None
+    steps: int = 16  # supervision steps when answering
     boxes: tuple[tuple[int, int], ...] = ()  # (rows, columns) of the boxes that a picture outlines
     published: str = ""  # what the literature reports, with its source
-    neighbours: bool = False  # attention is told which cells lie side by side
     looks: int | None = None  # of each training puzzle; None = as many as make REDRAWN
 
     def samples(self, puzzles: Puzzles, seed: int, redrawn: bool = False) -> PuzzleSamples:
         """Puzzles as the network sees them, each once or in all its looks."""
-        task = puzzle_task(self.name, self.side**2, self.symbols[self.first_answer :], self.meaning, self.neighbours)
+        task = puzzle_task(self.name, self.side**2, self.symbols[self.first_answer :], self.meaning)
         looks = self.looks or max(REDRAWN // len(puzzles), 1) if redrawn else 1
         return PuzzleSamples(
             task=task,
@@ -159,20 +159,15 @@ TAUGHT = TrainSettings(
     optimiser="adam_atan2",
     average_decay=0.99,
     clip_norm=1e3,
-    curriculum=((0.0, 1, 1), (0.5, 2, 2)),
+    curriculum=((0.0, 1, 1), (0.6, 2, 2)),
     pretrain_epochs=0,
     half_precision=True,
 )
 
 
-def _small(width: int, steps: int, supervision_steps: int = 16) -> Recipe:
+def _small(width: int, steps: int, supervision_steps: int = 6) -> Recipe:
     model = ModelConfig(width=width, mixer="mlp", latent_steps=2, answer_steps=2, supervision_steps=supervision_steps)
     return Recipe(model=model, training=replace(TAUGHT, steps=steps))
-
-
-def _maze(width: int, steps: int) -> Recipe:
-    shape = _small(width, steps)
-    return replace(shape, model=replace(shape.model, mixer="attention"))
 
 
 PAPER = TrainSettings(
@@ -195,9 +190,9 @@ def _kinds() -> list[Kind]:
     hard = Recipe(model=preset("paper", mixer="mlp"), training=PAPER)
     mazes = Recipe(model=preset("paper", latent_steps=4), training=replace(PAPER, batch_size=128))
     return [
-        sudoku_kind(FOUR, "sudoku4", _small(64, 250), generated(FOUR, (4, 8), (3000, 200, 1000))),
-        sudoku_kind(SIX, "sudoku6", _small(96, 1000), generated(SIX, (8, 13), (8000, 200, 2000))),
-        sudoku_kind(NINE, "sudoku9", _small(128, 6000), of_level(NINE_COUNTS, "sparse")),
+        sudoku_kind(FOUR, "sudoku4", _small(64, 500), generated(FOUR, (4, 8), (3000, 200, 1000))),
+        sudoku_kind(SIX, "sudoku6", _small(128, 850), generated(SIX, (8, 13), (20_000, 300, 2000))),
+        sudoku_kind(NINE, "sudoku9", _small(160, 3000), of_level(NINE_COUNTS, "sparse")),
         sudoku_kind(NINE, "sudoku-hard", hard, dealt, SUDOKU_PAPER),
         Kind(
             name="maze9",
@@ -205,11 +200,10 @@ def _kinds() -> list[Kind]:
             side=9,
             symbols=maze.SYMBOLS,
             first_answer=0,
-            recipe=_maze(64, 3000),
+            recipe=_small(128, 3000),
             parts=drawn_mazes(9, (40_000, 300, 1000)),
             valid=lambda questions, answers: maze.valid_and_optimal(questions, answers, 9),
             redraw=maze_turns.Turn(9),
-            neighbours=True,
         ),
         Kind(
             name="maze-hard",

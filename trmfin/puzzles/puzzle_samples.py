@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,11 @@ from trmfin.sequences.targets import IGNORE, Targets
 from trmfin.sequences.task import Field, History, Target, Task
 
 ANSWER, SYMBOL = "answer", "symbol"
-SIDES = ("left", "right", "above", "below")  # where a neighbour lies
 TIMELESS = "1970-01-01T00:00:00+00:00"
 
 
-def puzzle_task(name: str, cells: int, answers: Sequence[str], meaning: str, neighbours: bool = False) -> Task:
-    """A puzzle as a task: a symbol at each cell, an answer among `answers` at each cell, right only as a whole.
-
-    neighbours: attention is told which cells lie side by side.
-    """
+def puzzle_task(name: str, cells: int, answers: Sequence[str], meaning: str) -> Task:
+    """A puzzle as a task: a symbol at each cell, an answer among `answers` at each cell, right only as a whole."""
     return Task(
         name=name,
         histories=(History(name="cells", keys=("puzzle",), length=cells),),
@@ -37,7 +32,6 @@ def puzzle_task(name: str, cells: int, answers: Sequence[str], meaning: str, nei
         group="puzzle",
         halt="exact",
         timeless=True,
-        relations=SIDES if neighbours else (),
     )
 
 
@@ -104,19 +98,5 @@ class PuzzleSamples:
             tag=tag,
             mask=np.ones((B, 1 + cells), bool),
             rows=np.asarray(rows, np.int64),
-            relation=self._sides,
             targets={ANSWER: truth},
         )
-
-    @cached_property
-    def _sides(self) -> NDArray[np.int64] | None:
-        """(1, L, L) for each cell of a square grid which of SIDES, from 1, another cell lies at; 0 = at none."""
-        if not self.task.relations:
-            return None
-        cells = self.puzzles.questions.shape[1]
-        row, column = np.divmod(np.arange(cells), int(cells**0.5))
-        down, right = row[None] - row[:, None], column[None] - column[:, None]
-        found = np.zeros((1, 1 + cells, 1 + cells), np.int64)
-        for code, (below, beside) in enumerate(((0, -1), (0, 1), (-1, 0), (1, 0)), 1):
-            found[0, 1:, 1:][(down == below) & (right == beside)] = code
-        return found

@@ -210,7 +210,7 @@ def _taken(batch: Batch, keep: NDArray[np.bool_]) -> Batch:
         tag=batch.tag[keep],
         mask=batch.mask[keep],
         rows=batch.rows[keep],
-        relation=batch.relation[keep] if batch.relation is not None and len(batch.relation) == len(keep) else batch.relation,
+        relation=None if batch.relation is None else batch.relation[keep],
         targets={},
     )
 

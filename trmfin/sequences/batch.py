@@ -30,7 +30,7 @@ class Batch:
     tag: Int  # (B, L) 0 = leading token, 1 + h = history h; also on padding
     mask: NDArray[np.bool_]  # (B, L) False = padding
     rows: Int  # (B,) which samples of the Sequences these are
-    relation: Int | None = None  # (B, L, L), or (1, L, L) where the same for all: 0 = none, k = the task's relation k - 1
+    relation: Int | None = None  # (B, L, L) 0 = none, k = the task's relation k - 1
     targets: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
