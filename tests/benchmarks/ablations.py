@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from puzzle_runs import percent, results
 
 from trmfin.learn.recipe import Recipe
 from trmfin.model.network import Network
@@ -85,40 +83,24 @@ def toml(name: str, share: float) -> str:
     return "\n".join(f"[{table}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in tables[table].items()) for table in tables)
 
 
-def run(name: str, seed: int, share: float) -> dict[str, Any]:
-    """One run's result, from its folder where it is there."""
-    short = "".join(letter if letter.isalnum() else "-" for letter in name)
-    out, config = FOLDER / f"{short}-{seed}", FOLDER / f"{short}.toml"
-    if not (out / "result.json").exists():
-        config.write_text(toml(name, share))
-        command = [
-            sys.executable,
-            "-m",
-            "trmfin.puzzle",
-            "sudoku6",
-            "--config",
-            str(config),
-            "--seed",
-            str(seed),
-            "--out",
-            str(out),
-            "--resume",
-        ]
-        if VARIANTS[name].model.get("core") == "plain":
-            command += ["--steps", "1"]
-        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        print(f"{name}, seed {seed}: done", file=sys.stderr, flush=True)
-    return json.loads((out / "result.json").read_text())  # type: ignore[no-any-return]
+def planned(seeds: int, share: float) -> dict[tuple[str, int], tuple[Path, tuple[str, ...]]]:
+    """(variant, seed) → folder and arguments of its run; writes the variants' TOML files."""
+    runs = {}
+    for seed in range(seeds):
+        for name, variant in VARIANTS.items():
+            short = "".join(letter if letter.isalnum() else "-" for letter in name)
+            config = FOLDER / f"{short}.toml"
+            config.write_text(toml(name, share))
+            once = ("--steps", "1") if variant.model.get("core") == "plain" else ()
+            runs[name, seed] = FOLDER / f"{short}-{seed}", ("sudoku6", "--config", str(config), "--seed", str(seed), *once)
+    return runs
 
 
-def row(name: str, results: list[dict[str, Any]]) -> str:
-    def shown(values: list[float]) -> str:
-        return f"{100 * sum(values) / len(values):.1f} ({' '.join(f'{100 * value:.1f}' for value in values)})"
-
-    first, last = ([result["exact"][pick(result["exact"], key=int)] for result in results] for pick in (min, max))
-    cpu = sum(result["cpu_seconds"] for result in results) / len(results)
-    steps = results[0]["training"]["steps"]
-    return f"| {name} | {results[0]['parameters']:,} | {steps:,} | {shown(first)} | {shown(last)} | {cpu:.0f} | {VARIANTS[name].paper} |"
+def row(name: str, found: list[dict[str, Any]]) -> str:
+    first, last = ([result["exact"][pick(result["exact"], key=int)] for result in found] for pick in (min, max))
+    cpu = sum(result["cpu_seconds"] for result in found) / len(found)
+    steps = found[0]["training"]["steps"]
+    return f"| {name} | {found[0]['parameters']:,} | {steps:,} | {percent(first)} | {percent(last)} | {cpu:.0f} | {VARIANTS[name].paper} |"
 
 
 def main() -> None:
@@ -128,14 +110,13 @@ def main() -> None:
     options.add_argument("--share", type=float, default=0.6, help="of the recipe's training FLOPs that every variant gets")
     asked = options.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(asked.workers) as pool:
-        runs = {(name, seed): pool.submit(run, name, seed, asked.share) for seed in range(asked.seeds) for name in VARIANTS}
-        results = {name: [runs[name, seed].result() for seed in range(asked.seeds)] for name in VARIANTS}
+    runs = planned(asked.seeds, asked.share)
+    found = results(dict(runs.values()), asked.workers)
     print(f"Every variant has {asked.share:.0%} of the recipe's training FLOPs; 2,000 held-out puzzles, seeds 0 to {asked.seeds - 1}.")
     print("| variant | parameters | optimiser steps | exact @1, % | exact @last step, % | CPU s | paper, Sudoku-Extreme |")
     print("|---|---|---|---|---|---|---|")
-    for name, each in results.items():
-        print(row(name, each))
+    for name in VARIANTS:
+        print(row(name, [found[runs[name, seed][0]] for seed in range(asked.seeds)]))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ def interrupted(checkpoint: Path, step: int = 14, where: World | None = None, se
         {"random_depth": True, "epochs": 16 / 3, "field_dropout": 0.2, "cell_dropout": 0.1},
         {"refill": False, "epochs": 8},
         {"schedule": "constant", "half_precision": True},
+        {"curriculum": ((0.0, 1, 1), (0.6, 2, 2)), "random_start": True, "state_noise": 0.1},
+        {"refill": False, "epochs": 8, "state_noise": 0.1},
+        {"steps": 24, "epochs": 1},
     ],
 )
 def test_a_resumed_training_is_bit_identical_to_an_undisturbed_one(changes: dict[str, Any], tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ SHORT = replace(TRAINING, epochs=2)
 LONG = replace(TRAINING, epochs=12)
 
 
+BFLOAT16 = pytest.mark.skipif(not torch.cpu.get_capabilities().get("amx_bf16"), reason="this processor gains nothing from bfloat16")
+
+
 @cache
 def easy() -> World:
     return world()
@@ -181,9 +184,13 @@ def test_progress_is_told_at_every_step() -> None:
         {"cell_dropout": 0.5},
         {"random_depth": True},
         {"refill": False},
-        {"half_precision": True},
-        {"half_precision": True, "refill": False},
+        pytest.param({"half_precision": True}, marks=BFLOAT16),
+        pytest.param({"half_precision": True, "refill": False}, marks=BFLOAT16),
         {"halt_weight": 5.0},
+        {"random_start": True},
+        {"state_noise": 0.1},
+        {"state_noise": 0.1, "refill": False},
+        {"curriculum": ((0.0, 1, 1), (0.5, 2, 2))},
         {"optimiser": "adam_atan2"},
     ],
 )
@@ -284,6 +291,8 @@ def test_slots_that_know_their_answer_halt_early_where_answers_are_exact() -> No
         early += depths[1] > depths[4]
         assert 2 in depths  # exploration keeps some going
     assert early >= 2
+    all_steps = fit(sequences.aligned(fitted), row, row, fitted=fitted, model=model, settings=replace(settings, halt_early=False))
+    assert all_steps.depths[4] > 10 * sum(count for depth, count in all_steps.depths.items() if depth < 4)
 
 
 def test_a_single_supervision_step_is_enough_for_exact_halting() -> None:

@@ -122,8 +122,9 @@ class TrainSettings:
 
 def checked_curriculum(stages: Any) -> Curriculum:
     """Stages as tuples, whatever sequences they came as. Raises ConfigError unless they are (share, n, T), shares rising from 0."""
-    found = tuple(tuple(stage) for stage in stages)
-    whole = all(len(stage) == 3 and all(isinstance(count, int) and count >= 1 for count in stage[1:]) for stage in found)
+    lists = isinstance(stages, list | tuple) and all(isinstance(stage, list | tuple) and len(stage) == 3 for stage in stages)
+    found = tuple(tuple(stage) for stage in stages) if lists else ()
+    whole = lists and all(type(count) is int and count >= 1 for stage in found for count in stage[1:])
     shares = [stage[0] for stage in found]
     if not whole or shares != sorted(set(shares)) or not all(0 <= share < 1 for share in shares) or (found and shares[0] != 0):
         raise ConfigError(

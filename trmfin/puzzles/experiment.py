@@ -15,7 +15,7 @@ import torch
 from trmfin.data.belongings import own_names
 from trmfin.data.files import read_json, remove_file, replacing, write_json
 from trmfin.errors import ConfigError, RunError
-from trmfin.learn.checkpoint import load_weights, save_weights
+from trmfin.learn.checkpoint import identity, load_weights, save_weights
 from trmfin.learn.fit import Progress, fit
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.supervise import precision
@@ -25,7 +25,7 @@ from trmfin.model.refine import AS_TRAINED, Thinking
 from trmfin.puzzles.judge import Answered, answer, least_margin
 from trmfin.puzzles.kinds import Kind, Parts
 from trmfin.puzzles.pictures import draw_refinement
-from trmfin.puzzles.puzzles import Grids, Puzzles
+from trmfin.puzzles.puzzles import Grids, Puzzles, joined
 from trmfin.scoring.folder import LOCK
 
 CHECKPOINT, SPENT, NETWORK, RESULT, ANSWERS = "training.safetensors", "spent.json", "network.safetensors", "result.json", "answers.csv"
@@ -80,7 +80,7 @@ def clear(out: Path, *, resume: bool, force: bool) -> None:
     if force:
         for name in OURS:
             remove_file(out / name)
-    elif not resume and names.intersection(OURS):
+    elif not resume and names - {LOCK}:
         raise RunError(f"{out}: holds a run of this command; go on with --resume, start again with --force, or choose another --out")
 
 
@@ -109,9 +109,11 @@ def _taught(ask: Ask, parts: Parts, out: Path, spent: Spent, tell: Callable[[Pro
     both = joined(parts.validation, parts.train)
     samples = kind.samples(both, recipe.training.seed, redrawn=True)
     rows, held = np.arange(len(samples)), len(parts.validation)
+    train, validation = rows[rows % len(both) >= held], rows[:held]
+    belongs = identity(samples, train, validation, recipe.model, recipe.training)
     network = Network(samples.task, samples.fitted, recipe.model)
     if (out / NETWORK).exists():
-        weights = load_weights(out / NETWORK, identity(ask))
+        weights = load_weights(out / NETWORK, belongs)
     else:
 
         def told(progress: Progress) -> None:
@@ -121,8 +123,8 @@ def _taught(ask: Ask, parts: Parts, out: Path, spent: Spent, tell: Callable[[Pro
 
         trained = fit(
             samples,
-            rows[rows % len(both) >= held],
-            rows[:held],
+            train,
+            validation,
             fitted=samples.fitted,
             model=recipe.model,
             settings=recipe.training,
@@ -132,7 +134,7 @@ def _taught(ask: Ask, parts: Parts, out: Path, spent: Spent, tell: Callable[[Pro
             tell=told,
         )
         weights = trained.weights
-        save_weights(out / NETWORK, weights, identity(ask))
+        save_weights(out / NETWORK, weights, belongs)
         (out / CHECKPOINT).unlink(missing_ok=True)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     return network.to(ask.device)
@@ -143,15 +145,6 @@ def hardest(answered: Answered) -> int:
     exact = answered.exact
     solved = np.where(exact[:, -1], exact.shape[1] - exact[:, ::-1].cumprod(1).sum(1), -1)
     return int(solved.argmax())
-
-
-def identity(ask: Ask) -> str:
-    """What a trained network belongs to, in words."""
-    return f"{ask.kind.name} {ask.recipe.model.to_json()} {ask.recipe.training.to_json()}"
-
-
-def joined(first: Puzzles, second: Puzzles) -> Puzzles:
-    return Puzzles(questions=np.concatenate([first.questions, second.questions]), answers=np.concatenate([first.answers, second.answers]))
 
 
 def _result(ask: Ask, parts: Parts, network: Network, answered: Answered, margin: float, spent: Spent) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def draw_refinement(kind: Kind, question: Grids, answered: Answered, picture: Pa
         _panel(axis, kind, question, grids, truth, number)
         return []
 
-    last = _settled(grids) + 1
+    last = min(_settled(grids) + 1, len(grids))
     animation = FuncAnimation(figure, frame, frames=[0, *range(1, last + 1), last, last], interval=1000 / FRAMES_A_SECOND)
     animation.save(film, writer=PillowWriter(fps=FRAMES_A_SECOND))
     plt.close(figure)

@@ -26,6 +26,11 @@ class Puzzles:
         return Puzzles(questions=self.questions[rows], answers=self.answers[rows])
 
 
+def joined(first: Puzzles, second: Puzzles) -> Puzzles:
+    """The puzzles of both, those of the first before."""
+    return Puzzles(questions=np.concatenate([first.questions, second.questions]), answers=np.concatenate([first.answers, second.answers]))
+
+
 class Redraw(Protocol):
     """Another look of the same puzzles: a symmetry of the rules, chosen by random numbers. The answers stay right."""
 
