@@ -51,7 +51,6 @@ class Section:
     prepared: str  # `digest` of the files that the evaluation reads
     pictures: tuple[tuple[str, str], ...] = ()  # file in docs/pictures, what it shows
     chosen_on_first: bool = False  # the networks' recipe was found on its first fold
-    only: tuple[str, ...] = ()  # parts of the report that are shown; none named = all
 
 
 SECTIONS = {  # report → section
@@ -61,14 +60,13 @@ SECTIONS = {  # report → section
             "Who of the clients of a Taiwanese bank defaults in October 2005, by six monthly statements (Yeh & Lien 2009)? Five\n"
             "folds: every client is tested once, by models trained on the other four fifths. In the fairness tables sex is 1 (male)\n"
             "or 2 (female), marriage 1 (married), 2 (single) or 3 (others); the file's documentation does not explain 0. Seconds a\n"
-            "fold are of two cores that did other work too, in the fifth fold another evaluation beside this one. The last\n"
-            "table asks how good a model is where only some hundred outcomes are known: each of twenty draws of labels is given to\n"
-            "every model but `tiny`."
+            "fold are of two cores that did some other work too. The last table asks how good a model is where only some hundred\n"
+            "outcomes are known: each of twenty draws of labels is given to every model but `tiny`."
         ),
         commands=(
             "python -m trmfin.prepare payment_history default_of_credit_card_clients.csv --out build/credit",
             "python -m trmfin.evaluate payment_history build/credit --out build/credit-report --baselines logistic,lightgbm,gru,tiny"
-            " --labels 300,1000 --draws 20",
+            " --labels 300,1000,3000 --draws 20",
         ),
         prepared="ecc8edcf1f8639d25a808deebfb263143fd502a413e2b9f538185f2003896ab9",
         pictures=(
@@ -76,16 +74,6 @@ SECTIONS = {  # report → section
             ("credit-steps.png", "Log-odds of sixty clients' scores after each of three supervision steps"),
         ),
         chosen_on_first=True,
-    ),
-    "labels-3000": Section(
-        title="Credit with 3,000 labels",
-        question="The same with more labels and, so far, nine draws.",
-        commands=(
-            "python -m trmfin.evaluate payment_history build/credit --out build/credit-report --baselines logistic,lightgbm,gru,tiny"
-            " --labels 3000 --draws 9 --resume",
-        ),
-        prepared="ecc8edcf1f8639d25a808deebfb263143fd502a413e2b9f538185f2003896ab9",
-        only=("scarcity",),
     ),
     "world": Section(
         title="Simulated world of monthly payments, before and after its regime change",
@@ -153,8 +141,7 @@ def section(name: str, folder: Path = FOLDER) -> str:
             "or correct its digest where these are right"
         )
     made = made_line(report["made_by"]) if "made_by" in report else OLD
-    kept = {key: value for key, value in report.items() if key in shown.only} if shown.only else report
-    tables = (f"#{part}" if part.startswith("## ") else part for part in sections(kept))
+    tables = (f"#{part}" if part.startswith("## ") else part for part in sections(report))
     pictures = [f"![{words}](pictures/{file})" for file, words in shown.pictures]
     others = [without_first(models)] if shown.chosen_on_first and (models := report.get("models")) else []
     return "\n\n".join([*parts, f"Protocol: {report['protocol']['words']}. {made}", *others, *pictures, *tables]) + "\n"

@@ -83,7 +83,7 @@ def test_a_report_that_does_not_say_what_made_it_is_marked(shown: Callable[..., 
     [
         CREDIT + " --seeds 2",
         CREDIT.replace(" --draws 20", " --draws 15"),
-        CREDIT.replace(" --labels 300,1000 --draws 20", ""),
+        CREDIT.replace(" --labels 300,1000,3000 --draws 20", ""),
         CREDIT.replace("payment_history", "./mine.py"),
         CREDIT.replace("evaluate payment_history build/credit", "evaluate --resume ./mine.py build/credit"),
     ],
@@ -102,7 +102,7 @@ def test_a_report_of_other_data_is_refused(shown: Callable[..., str]) -> None:
 
 def test_spelling_and_places_of_a_command_do_not_count(shown: Callable[..., str]) -> None:
     assert "Not measured" not in shown(
-        command="python -m trmfin.evaluate --resume --labels=300,1000 payment_history elsewhere --out b --workers 2"
+        command="python -m trmfin.evaluate --resume --labels=300,1000,3000 payment_history elsewhere --out b --workers 2"
         " --baselines=logistic,lightgbm,gru,tiny"
     )
     assert asked(CREDIT) == asked(CREDIT.replace(" --draws 20", ""))  # the default
