@@ -230,7 +230,7 @@ def test_training_stops_on_time_and_leaves_a_bundle(world: Path, tmp_path: Path)
         ("[training]\nlearningrate = 1", "recipe.toml: training settings: unknown learningrate; known:"),
         ("[model]\nwidth = 33", "recipe.toml: model config: width 33 and head_width 16"),
         ("[training\n", "recipe.toml: cannot be read as TOML"),
-        ('[model]\nmixer = "mlp"\ncore = "gru"', "supervision_steps must be 1"),
+        ('[model]\nmixer = "mlp"\ncore = "gru"', "no recursion, so supervision_steps"),
     ],
 )
 def test_a_wrong_recipe_is_one_line_before_anything_is_written(text: str, said: str, world: Path, tmp_path: Path) -> None:

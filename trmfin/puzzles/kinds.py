@@ -192,7 +192,7 @@ def _kinds() -> list[Kind]:
     return [
         sudoku_kind(FOUR, "sudoku4", _small(64, 500), generated(FOUR, (4, 8), (3000, 200, 1000))),
         sudoku_kind(SIX, "sudoku6", _small(128, 850), generated(SIX, (8, 13), (20_000, 300, 2000))),
-        sudoku_kind(NINE, "sudoku9", _small(160, 3000), of_level(NINE_COUNTS, "sparse")),
+        sudoku_kind(NINE, "sudoku9", _small(160, 9000), of_level(NINE_COUNTS, "sparse")),
         sudoku_kind(NINE, "sudoku-hard", hard, dealt, SUDOKU_PAPER),
         Kind(
             name="maze9",
@@ -200,7 +200,8 @@ def _kinds() -> list[Kind]:
             side=9,
             symbols=maze.SYMBOLS,
             first_answer=0,
-            recipe=_small(128, 3000),
+            recipe=_small(128, 2500),
+            steps=6,
             parts=drawn_mazes(9, (40_000, 300, 1000)),
             valid=lambda questions, answers: maze.valid_and_optimal(questions, answers, 9),
             redraw=maze_turns.Turn(9),
