@@ -17,14 +17,14 @@ def main(
         typer.Option(help="sudoku4/6/9: a file of puzzles to answer, one a line; sudoku-hard: the file, maze-hard: the folder."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for result, answers, network and pictures; default build/NAME.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the puzzles that are drawn and of the network's start.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the puzzles that are drawn and of the network's start.")] = 0,
     max_seconds: Annotated[float | None, typer.Option(min=1, help="Train for about so long: a whole, shorter training.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training in OUT, or answer again.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what a run of this command left in OUT.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML with [model] and [training]: changes to the puzzle's recipe.")] = None,
     level: Annotated[str | None, typer.Option(help="sudoku9: how hard puzzles are: full, half, sparse, bare, guess, search.")] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Supervision steps when answering; default 16, which may be more than trained.")
+        int | None, typer.Option(min=1, help="Supervision steps when answering, which may be more than trained; default 16, for maze9 6.")
     ] = None,
     rollouts: Annotated[int, typer.Option(min=1, help="Times each puzzle is thought over when answering; the surest answer is taken.")] = 1,
     noise: Annotated[float, typer.Option(min=0, help="Rollouts differ by noise of this standard deviation on their state (PTRM).")] = 0.0,
@@ -44,11 +44,10 @@ def main(
       python -m trmfin.puzzle sudoku6 --data my_puzzles.txt --out build/mine
       python -m trmfin.puzzle sudoku6 --resume --steps 64 --rollouts 8 --noise 0.5 --pick halt
     """
-    from trmfin.data.files import make_folder
     from trmfin.learn.recipe import Recipe
     from trmfin.model.refine import Thinking
     from trmfin.progress import TrainingProgress
-    from trmfin.puzzles.experiment import Ask, clear
+    from trmfin.puzzles.experiment import Ask, check_free
     from trmfin.puzzles.experiment import run as experiment
     from trmfin.puzzles.kinds import kind_of
     from trmfin.scoring.folder import locked
@@ -59,11 +58,10 @@ def main(
     thinking = Thinking(steps=steps or kind.steps, rollouts=rollouts, noise=noise, random_start=restarts, pick=pick, seed=seed)
     ask = Ask(kind=kind, recipe=recipe, data=data, thinking=thinking, max_seconds=max_seconds, device=device, threads=threads)
     folder = out or Path("build") / name
-    make_folder(folder)
     with locked(folder):
-        clear(folder, resume=resume, force=force)
+        check_free(folder, resume=resume, force=force)
         with TrainingProgress(1) as progress:
-            result = experiment(ask, folder, tell=lambda told: progress.tell(0, told), say=lambda what: progress.say(what))
+            result = experiment(ask, folder, tell=lambda told: progress.tell(0, told), say=lambda what: progress.say(what), anew=force)
     _report(result, folder)
 
 

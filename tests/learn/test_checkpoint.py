@@ -65,6 +65,16 @@ def test_a_resumed_training_is_bit_identical_to_an_undisturbed_one(changes: dict
     assert (resumed.history, resumed.best_step, resumed.depths) == (whole.history, whole.best_step, whole.depths)
 
 
+@pytest.mark.parametrize("step", [8, 14, 20])
+def test_a_training_resumed_before_at_or_after_a_stage_of_its_curriculum_is_bit_identical(step: int, tmp_path: Path) -> None:
+    """The stage begins with step 13: killed at 8 the run goes on from 6, at 14 from 12, at 20 from 18."""
+    settings, model = replace(SETTINGS, curriculum=((0.0, 1, 1), (0.5, 2, 2))), replace(MODEL, nets=2, gradient="step", damping=0.05)
+    interrupted(tmp_path / "member", step, settings=settings, model=model)
+    whole, resumed = train(settings=settings, model=model), train(settings=settings, model=model, checkpoint=tmp_path / "member")
+    assert same(whole, resumed) and whole.history == resumed.history
+    assert not same(whole, train(settings=replace(settings, curriculum=((0.0, 1, 1), (0.55, 2, 2))), model=model))
+
+
 def test_a_resumed_training_with_early_halting_is_bit_identical(tmp_path: Path) -> None:
     sequences, row = build(*grid()), np.array([0])
     fitted = Fitted.fit(sequences, np.arange(2), 4)
@@ -125,7 +135,13 @@ def test_a_checkpoint_of_other_data_is_refused(make: Callable[[], World], tmp_pa
         (replace(SETTINGS, seed=1), MODEL),
         (replace(SETTINGS, learning_rate=2e-2), MODEL),
         (SETTINGS, replace(MODEL, width=16)),
+        (replace(SETTINGS, curriculum=((0.0, 1, 1),)), MODEL),
+        (replace(SETTINGS, state_noise=0.1), MODEL),
+        (replace(SETTINGS, steps=24), MODEL),
         (SETTINGS, replace(MODEL, latent_steps=2)),
+        (SETTINGS, replace(MODEL, nets=2)),
+        (SETTINGS, replace(MODEL, gradient="step")),
+        (SETTINGS, replace(MODEL, damping=0.05)),
     ],
 )
 def test_a_checkpoint_of_other_settings_is_refused(settings: TrainSettings, model: ModelConfig, tmp_path: Path) -> None:

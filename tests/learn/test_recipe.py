@@ -1,5 +1,6 @@
 """What `--config FILE.toml` may say, and what it may not."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,23 @@ def test_what_a_file_leaves_out_keeps_the_presets_value(tmp_path: Path) -> None:
     found = read('preset = "tiny"\n[model]\nwidth = 48\n[training]\nepochs = 2\n', tmp_path, seed=7)
     assert found.model == replace(PRESETS["tiny"], width=48) and found.training == TrainSettings(epochs=2, seed=7)
     assert read("", tmp_path, seed=3) == Recipe.default(DEFAULT_PRESET, 3)
+
+
+def test_a_curriculum_is_a_list_of_lists(tmp_path: Path) -> None:
+    found = read("[training]\ncurriculum = [[0, 1, 1], [0.5, 2, 2]]\n", tmp_path).training
+    assert found == TrainSettings(curriculum=((0.0, 1, 1), (0.5, 2, 2)))
+    assert TrainSettings.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_a_file_may_change_single_values_of_another_recipe(tmp_path: Path) -> None:
+    base = Recipe(model=replace(PRESETS["tiny"], nets=2), training=TrainSettings(seed=5, curriculum=((0.0, 1, 1),), steps=9))
+    path = tmp_path / "recipe.toml"
+    path.write_text('[model]\ngradient = "step"\n[training]\ncurriculum = []\n')
+    found = Recipe.from_toml(path, base=base)
+    assert found == Recipe(model=replace(base.model, gradient="step"), training=replace(base.training, curriculum=()))
+    path.write_text('preset = "tiny"\n')
+    with pytest.raises(ConfigError, match="recipe.toml: preset does nothing here; name single values"):
+        Recipe.from_toml(path, base=base)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +67,15 @@ def test_what_a_file_leaves_out_keeps_the_presets_value(tmp_path: Path) -> None:
         ("[training]\nrandom_depth = true\nrefill = false", "random_depth is True and refill False; only refilled slots"),
         ('[training]\noptimiser = "sgd"', "optimiser is 'sgd'; choose adamw or adam_atan2"),
         ('[training]\nschedule = "linear"', "schedule is 'linear'; choose cosine or constant"),
+        ("[training]\nsteps = -1", "steps is -1; it must be at least 0"),
+        ("[training]\ncurriculum = [[0.5, 1, 1]]", "curriculum is .*; expected stages"),
+        ('[training]\ncurriculum = [["0", 1, 1]]', "curriculum is .*; expected stages"),
+        ("[training]\ncurriculum = [0, 1, 1]", "curriculum is .*; expected stages"),
+        ('[training]\ncurriculum = "shallow first"', "curriculum is 'shallow first'; expected stages"),
+        ("[model]\nnets = 3", "nets is 3; expected 1, or 2"),
+        ('[model]\ngradient = "half"', "gradient is 'half'; expected 'cycle' or 'step'"),
+        ("[model]\ndamping = 1", "damping is 1; it must lie in"),
+        ('[model]\ncore = "plain"', "core 'plain' has no recursion, so supervision_steps"),
         ("[training", "cannot be read as TOML"),
         (b"preset = '\xff'", "cannot be read as TOML"),
     ],

@@ -1,14 +1,29 @@
 """Sizes, presets and what is refused."""
 
+import json
+
 import pytest
 
 from trmfin.errors import ConfigError
-from trmfin.model.config import PRESETS, ModelConfig, preset
+from trmfin.model.config import PRESETS, Depth, ModelConfig, preset
+
+HRM = ModelConfig(nets=2, gradient="step", damping=0.05)
+PLAIN = ModelConfig(core="plain", supervision_steps=1)
+
+
+@pytest.mark.parametrize("config", [*map(preset, PRESETS), HRM, PLAIN])
+def test_a_config_survives_json(config: ModelConfig) -> None:
+    assert ModelConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
-def test_a_config_survives_json(name: str) -> None:
-    assert ModelConfig.from_json(preset(name).to_json()) == preset(name)
+def test_a_config_older_than_a_field_has_its_default(name: str) -> None:
+    younger = {"nets", "gradient", "damping"}
+    assert ModelConfig.from_json({key: value for key, value in preset(name).to_json().items() if key not in younger}) == preset(name)
+
+
+def test_depth_is_n_and_t() -> None:
+    assert ModelConfig(latent_steps=6, answer_steps=3).depth == Depth(latent_steps=6, answer_steps=3) == (6, 3)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +35,12 @@ def test_a_config_survives_json(name: str) -> None:
         ({"width": 9, "head_width": 3}, "head_width even"),
         ({"mixer": "conv"}, "'conv'"),
         ({"core": "lstm"}, "'lstm'"),
-        ({"core": "gru", "supervision_steps": 4}, "no recursion, so supervision_steps"),
+        ({"core": "gru", "supervision_steps": 4}, "core 'gru' has no recursion, so supervision_steps"),
+        ({"core": "plain", "supervision_steps": 2}, "core 'plain' has no recursion, so supervision_steps"),
+        ({"core": "plain", "supervision_steps": 1, "width": 24}, "multiple of head_width"),
+        ({"gradient": "all"}, "gradient is 'all'; expected 'cycle' or 'step'"),
+        ({"nets": 0}, "nets is 0"),
+        ({"nets": 2.0}, "nets is 2.0"),
         ({"width": 64.0}, "width is 64.0"),
         ({"latent_steps": 2.5}, "latent_steps is 2.5"),
         ({"members": True}, "members is True"),

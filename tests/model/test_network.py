@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import trmfin.model
 from tests.worlds import WORLDS, card_and_shop, document_chain, grid, monthly_panel
 from trmfin.errors import ConfigError, TaskError
-from trmfin.model.config import PRESETS, Mixer, ModelConfig
+from trmfin.model.config import PRESETS, Depth, Mixer, ModelConfig
 from trmfin.model.network import Answer, Network
 from trmfin.sequences.batch import Batch
 from trmfin.sequences.fitted import Fitted
@@ -62,7 +62,9 @@ def answers(net: Network, batch: Batch) -> Answer:
 
 
 def cores(make: Callable) -> list[dict[str, object]]:
-    return [{}] if make is document_chain else [{}, {"mixer": "mlp"}, {"core": "gru", "supervision_steps": 1}]
+    plain: dict[str, object] = {"core": "plain", "supervision_steps": 1}
+    attending: list[dict[str, object]] = [{}, {"nets": 2, "gradient": "step", "damping": 0.05}, plain]
+    return attending if make is document_chain else [*attending, {"mixer": "mlp"}, plain | {"mixer": "mlp"}, plain | {"core": "gru"}]
 
 
 @pytest.mark.parametrize("make", WORLDS)
@@ -120,8 +122,9 @@ def test_a_choice_never_falls_on_padding() -> None:
     assert (~batch.mask).any() and (logits.softmax(-1)[torch.from_numpy(~batch.mask)[:, None, :].expand_as(logits)] == 0).all()
 
 
-def test_related_tokens_attend_by_a_learnt_bias() -> None:
-    net, batch = network(document_chain), whole(document_chain)
+@pytest.mark.parametrize("changes", [{}, {"core": "plain", "supervision_steps": 1}])
+def test_related_tokens_attend_by_a_learnt_bias(changes: dict[str, object]) -> None:
+    net, batch = network(document_chain, **changes), whole(document_chain)
     before = answers(net, batch).logits["cell"]
     assert net.relations is not None and (net.relations == 0).all()
     without = replace(batch, relation=None)
@@ -132,7 +135,14 @@ def test_related_tokens_attend_by_a_learnt_bias() -> None:
     assert torch.equal(answers(net, without).logits["cell"], before)
 
 
-@pytest.mark.parametrize("changes", [{"mixer": "mlp"}, {"core": "gru", "supervision_steps": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mixer": "mlp"},
+        {"core": "gru", "supervision_steps": 1},
+        {"core": "plain", "mixer": "mlp", "supervision_steps": 1},
+    ],
+)
 def test_relations_are_refused_where_nothing_would_use_them(changes: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="has relations between tokens"):
         network(document_chain, **changes)
@@ -201,12 +211,31 @@ def test_the_count_of_operations_agrees_with_torch(mixer: Mixer) -> None:
     assert net.flops(steps=3) * 20 == pytest.approx(counted.get_total_flops(), rel=0.03)
 
 
-def test_the_count_of_operations_of_a_training_step_agrees_with_torch() -> None:
-    net, batch = network(monthly_panel, width=32, head_width=16, answer_steps=3, latent_steps=2), whole(monthly_panel)
+@pytest.mark.parametrize(
+    ("changes", "depth"),
+    [
+        ({}, None),
+        ({"gradient": "step"}, None),
+        ({"nets": 2, "gradient": "step"}, None),
+        ({"gradient": "step"}, Depth(1, 2)),
+        ({}, Depth(4, 1)),
+        ({"core": "plain", "supervision_steps": 1}, None),
+        ({"core": "plain", "supervision_steps": 1}, Depth(4, 1)),
+    ],
+)
+def test_the_count_of_operations_of_a_training_step_agrees_with_torch(changes: dict[str, object], depth: Depth | None) -> None:
+    net, batch = network(monthly_panel, width=32, head_width=16, **{"answer_steps": 3, "latent_steps": 2} | changes), whole(monthly_panel)
     with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
         x, setting = net.encode(batch), net.setting(batch)
-        net.read(net.core(x, net.core.start(x), setting), setting).logits["default"].sum().backward()
-    assert net.flops(steps=1, training=True) * 20 == pytest.approx(counted.get_total_flops(), rel=0.05)
+        net.read(net.core(x, net.core.start(x), setting, depth), setting).logits["default"].sum().backward()
+    assert net.flops(steps=1, training=True, depth=depth) * 20 == pytest.approx(counted.get_total_flops(), rel=0.05)
+
+
+def test_operations_at_another_depth_are_those_of_a_network_made_so() -> None:
+    net, made_so = network(monthly_panel), network(monthly_panel, latent_steps=4, answer_steps=3)
+    for training in (False, True):
+        assert net.flops(2, training, Depth(4, 3)) == made_so.flops(2, training) > net.flops(2, training)
+    assert network(monthly_panel, gradient="step", latent_steps=4).flops(2) == network(monthly_panel, latent_steps=4).flops(2)
 
 
 def test_weights_are_named_once() -> None:

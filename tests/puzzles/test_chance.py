@@ -12,6 +12,18 @@ def test_a_rows_numbers_depend_on_seed_and_row_alone() -> None:
     assert not np.array_equal(uniform(4, [5], 4), together[:1])
 
 
+def test_numbers_are_those_of_splitmix64_in_plain_arithmetic() -> None:
+    def mixed(bits: int) -> int:
+        bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % 2**64
+        return bits ^ bits >> 31
+
+    for seed, row in ((0, 0), (7, 12_345), (2**63 - 1, 2**63)):
+        start = mixed((row * 0x9E3779B97F4A7C15 + mixed(seed)) % 2**64)
+        plain = [(mixed((start + place * 0x9E3779B97F4A7C15) % 2**64) >> 11) / 2**53 for place in (1, 2, 3)]
+        assert uniform(seed, [row], 3)[0].tolist() == plain
+
+
 @pytest.mark.parametrize("seed", [0, 1, 10**6])
 def test_numbers_are_spread_evenly_over_rows_and_places(seed: int) -> None:
     found = uniform(seed, np.arange(4000), 5)

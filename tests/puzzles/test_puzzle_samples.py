@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.puzzles.tiny_puzzles import kind
+from trmfin.puzzles import mazes_made
 from trmfin.puzzles.board import FOUR, valid
 from trmfin.puzzles.kinds import KINDS
 from trmfin.puzzles.puzzle_samples import ANSWER, PuzzleSamples
@@ -51,6 +54,27 @@ def test_a_look_depends_on_its_row_alone() -> None:
         assert np.array_equal(alone.targets[ANSWER][0], together.targets[ANSWER][place])
     other = PuzzleSamples(**{**vars(made), "seed": 4}).batch(rows)
     assert not np.array_equal(other.codes, together.codes) and np.array_equal(other.codes[2], together.codes[2])
+
+
+@given(st.lists(st.integers(0, len(samples()) - 1), min_size=1, max_size=6))
+def test_any_rows_in_any_order_are_what_they_are_alone(rows: list[int]) -> None:
+    made = samples()
+    together = made.look(rows)
+    for place, row in enumerate(rows):
+        alone = made.look([row])
+        assert alone.questions[0].tolist() == together.questions[place].tolist()
+        assert alone.answers[0].tolist() == together.answers[place].tolist()
+    assert valid(FOUR, together.questions, together.answers).all()
+    assert ((together.questions > 0).sum(1) == (PUZZLES.questions[np.array(rows) % len(PUZZLES)] > 0).sum(1)).all()
+
+
+def test_a_mazes_answer_may_be_any_of_its_symbols() -> None:
+    here, mazes = KINDS["maze9"], mazes_made.generate(9, 2, 0)
+    made = here.samples(mazes, seed=0)
+    batch, classes = made.batch([1]), made.task.target(ANSWER).classes
+    assert classes == here.symbols == made.fitted.vocabulary["symbol"]
+    assert batch.targets[ANSWER][0, 1:].tolist() == mazes.answers[1].tolist()
+    assert (batch.codes[0, 1:, 0] - 2).tolist() == mazes.questions[1].tolist()
 
 
 def test_what_a_set_is_made_of_tells_it_from_others() -> None:

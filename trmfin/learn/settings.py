@@ -123,10 +123,11 @@ class TrainSettings:
 def checked_curriculum(stages: Any) -> Curriculum:
     """Stages as tuples, whatever sequences they came as. Raises ConfigError unless they are (share, n, T), shares rising from 0."""
     lists = isinstance(stages, list | tuple) and all(isinstance(stage, list | tuple) and len(stage) == 3 for stage in stages)
-    found = tuple(tuple(stage) for stage in stages) if lists else ()
-    whole = lists and all(type(count) is int and count >= 1 for stage in found for count in stage[1:])
-    shares = [stage[0] for stage in found]
-    if not whole or shares != sorted(set(shares)) or not all(0 <= share < 1 for share in shares) or (found and shares[0] != 0):
+    numbers = lists and all(type(share) in (int, float) and type(n) is type(T) is int for share, n, T in stages)
+    found = tuple((float(share), n, T) for share, n, T in stages) if numbers else ()
+    shares = [share for share, _, _ in found]
+    rising = shares == sorted(set(shares)) and all(0 <= share < 1 for share in shares) and (not found or shares[0] == 0)
+    if not numbers or not rising or not all(n >= 1 and T >= 1 for _, n, T in found):
         raise ConfigError(
             f"training settings: curriculum is {stages!r}; expected stages (from this share of the run on, n, T), "
             "shares rising from 0 to below 1, n and T whole numbers of at least 1"

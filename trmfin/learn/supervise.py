@@ -74,19 +74,19 @@ def loop_step(run: Run, sequences: Samples, settings: TrainSettings) -> float:
     slots, network = run.slots, run.network.train()
     slots.rows = slots.next_rows(settings.batch_size)
     batch = hide(sequences.batch(slots.rows), network.task, settings, run.step)
-    depth = network.config.supervision_steps
+    steps, depth = network.config.supervision_steps, run.depth(settings)
     with precision(network, settings):
         x, setting = network.encode(batch), network.setting(batch)
         mean, halt, before = x.new_zeros(()), x.new_zeros(()), x.new_zeros(len(x))
         state = begun(network.core.start(x), settings, run.step)
-        for step in range(depth):
+        for step in range(steps):
             last = state
-            state = network.core(x, stirred(state.detach(), settings, run.step, step), setting, run.depth(settings))
+            state = network.core(x, stirred(state.detach(), settings, run.step, step), setting, depth)
             answer = network.read(state, setting)
             losses = supervised(network, answer, batch, settings)
             later = torch.full_like(losses, step > 0, dtype=torch.bool)
-            halt = halt + halt_loss(network, last, answer, batch, (before, losses.detach()), later, settings) / depth
-            mean, before = mean + losses.mean() / depth, losses.detach()
+            halt = halt + halt_loss(network, last, answer, batch, (before, losses.detach()), later, settings) / steps
+            mean, before = mean + losses.mean() / steps, losses.detach()
     take_step(run, mean + settings.halt_weight * halt, settings)
     return float(mean.detach())
 

@@ -60,10 +60,10 @@ class ModelConfig:
         for name, allowed in CHOICES.items():
             if (value := getattr(self, name)) not in allowed:
                 raise ConfigError(f"model config: {name} is {value!r}; expected {' or '.join(map(repr, allowed))}")
-        if self.core in NO_RECURSION and (self.supervision_steps, self.nets, self.gradient) != (1, 1, "cycle"):
+        if self.core in NO_RECURSION and (self.supervision_steps, self.nets, self.gradient, self.damping) != (1, 1, "cycle", 0):
             raise ConfigError(
-                f"model config: core {self.core!r} has no recursion, so supervision_steps and nets must be 1 and gradient 'cycle'; "
-                f"found {self.supervision_steps}, {self.nets}, {self.gradient!r}"
+                f"model config: core {self.core!r} has no recursion, so supervision_steps and nets must be 1, gradient 'cycle' and "
+                f"damping 0; found {self.supervision_steps}, {self.nets}, {self.gradient!r}, {self.damping}"
             )
         if self.nets > 2:
             raise ConfigError(f"model config: nets is {self.nets}; expected 1, or 2 for one of y and one of z")

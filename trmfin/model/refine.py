@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,8 +36,12 @@ class Thinking:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.rollouts < 1 or (self.steps is not None and self.steps < 1) or not self.noise >= 0:
-            raise ConfigError(f"thinking: steps {self.steps}, rollouts {self.rollouts}, noise {self.noise}; expected at least 1, 1 and 0")
+        least = self.rollouts >= 1 and (self.steps is None or self.steps >= 1) and self.seed >= 0
+        if not least or not 0 <= self.noise < math.inf:
+            raise ConfigError(
+                f"thinking: steps {self.steps}, rollouts {self.rollouts}, noise {self.noise}, seed {self.seed}; "
+                "expected at least 1, 1, 0 and 0, and finite noise"
+            )
         if self.pick not in PICKS:
             raise ConfigError(f"thinking: pick is {self.pick!r}; expected 'halt' or 'residual'")
         if (self.rollouts > 1) != bool(self.noise or self.random_start):
@@ -44,6 +49,8 @@ class Thinking:
                 f"thinking: {self.rollouts} rollouts, noise {self.noise:g}, random_start {self.random_start}; "
                 "several rollouts need noise or a random start to differ, and one run has neither"
             )
+        if self.pick == "residual" and self.rollouts == 1:
+            raise ConfigError("thinking: pick is 'residual' and rollouts 1; there is one run to take, so ask for more or leave pick out")
 
 
 AS_TRAINED = Thinking()

@@ -14,7 +14,7 @@ import torch
 
 from trmfin.data.belongings import own_names
 from trmfin.data.files import read_json, remove_file, replacing, write_json
-from trmfin.errors import ConfigError, RunError
+from trmfin.errors import ConfigError, DataError, RunError
 from trmfin.learn.checkpoint import identity, load_weights, save_weights
 from trmfin.learn.fit import Progress, fit
 from trmfin.learn.recipe import Recipe
@@ -26,11 +26,11 @@ from trmfin.puzzles.judge import Answered, answer, least_margin
 from trmfin.puzzles.kinds import Kind, Parts
 from trmfin.puzzles.pictures import draw_refinement
 from trmfin.puzzles.puzzles import Grids, Puzzles, joined
-from trmfin.scoring.folder import LOCK
+from trmfin.scoring.folder import LOCK, remove_parts
 
 CHECKPOINT, SPENT, NETWORK, RESULT, ANSWERS = "training.safetensors", "spent.json", "network.safetensors", "result.json", "answers.csv"
 STEPS_PICTURE, STEPS_FILM = "steps.png", "steps.gif"
-OURS = (CHECKPOINT, SPENT, NETWORK, RESULT, ANSWERS, STEPS_PICTURE, STEPS_FILM, LOCK)
+OURS = (CHECKPOINT, SPENT, NETWORK, RESULT, ANSWERS, STEPS_PICTURE, STEPS_FILM)
 SHOWN_STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -46,17 +46,32 @@ class Ask:
     device: str = "cpu"
     threads: int = 1
 
+    def __post_init__(self) -> None:
+        gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        if self.device not in (here := ["cpu", *(["cuda"] if gpus else []), *gpus]):
+            raise ConfigError(f"device is {self.device!r}; this machine has {', '.join(here)}, so choose one of these")
+        if (members := self.recipe.model.members) != 1 or self.recipe.training.pretrain_epochs:
+            raise ConfigError(
+                f"puzzle {self.kind.name}: members {members}, pretrain_epochs {self.recipe.training.pretrain_epochs:g}; "
+                "a puzzle is taught to one network from the start, so leave them at 1 and 0"
+            )
 
-def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[str], None]) -> dict[str, Any]:
+
+def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[str], None], anew: bool = False) -> dict[str, Any]:
     """Teach and judge, or go on where an interrupted run stopped; everything lands in `out`. → what result.json holds.
 
-    tell: called while training; say: told in words what is being done. CPU seconds count all threads of this process since
-    it began, and those of the runs that it resumes.
+    tell: called while training; say: told in words what is being done. anew: what an earlier run left is removed, once
+    the puzzles are known to be good. CPU seconds count all threads of this process since it began, and those of the runs
+    that it resumes. A result.json that is there belongs to the answers beside it.
     """
-    spent = Spent.read(out / SPENT)
     with threads(ask.threads):
         say("drawing puzzles")
         parts = ask.kind.parts(ask.data, ask.recipe.training.seed)
+        _check(ask.kind, parts)
+        remove_parts(out)
+        for name in OURS if anew else ():
+            remove_file(out / name)
+        spent = Spent.read(out / SPENT)
         network = _taught(ask, parts, out, spent, tell)
         say(f"answering {len(parts.test):,} held-out puzzles")
         samples = ask.kind.samples(parts.test, ask.recipe.training.seed)
@@ -65,6 +80,7 @@ def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[st
             tried = ask.kind.samples(parts.validation, ask.recipe.training.seed)
             margin = least_margin(answer(network, tried, np.arange(len(tried)), ask.thinking))
     result = _result(ask, parts, network, answered, margin, spent)
+    remove_file(out / RESULT)
     write_answers(out / ANSWERS, ask.kind, parts.test, answered, margin)
     first = hardest(answered)
     draw_refinement(ask.kind, parts.test.questions[first], answered.of(first), out / STEPS_PICTURE, out / STEPS_FILM)
@@ -72,35 +88,47 @@ def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[st
     return result
 
 
-def clear(out: Path, *, resume: bool, force: bool) -> None:
-    """Make way for a run. Raises RunError where `out` holds one that is neither to be resumed nor to be replaced."""
+def check_free(out: Path, *, resume: bool, force: bool) -> None:
+    """Raises RunError where `out` holds a run that is neither to be resumed nor to be replaced, or what is no part of a run."""
     if resume and force:
         raise ConfigError("--resume and --force: one goes on with what is there, the other throws it away; give one of them")
-    names = own_names(out, OURS, "a puzzle's run")
-    if force:
-        for name in OURS:
-            remove_file(out / name)
-    elif not resume and names - {LOCK}:
+    names = own_names(out, (*OURS, LOCK), "a puzzle's run")
+    if not (resume or force) and names - {LOCK}:
         raise RunError(f"{out}: holds a run of this command; go on with --resume, start again with --force, or choose another --out")
 
 
 @dataclass(kw_only=True)
 class Spent:
-    """Time that earlier runs of the same training took, up to their last checkpoint."""
+    """CPU seconds that earlier runs of the same training took, up to their last checkpoint."""
 
     cpu: float = 0.0
-    wall: float = 0.0
 
     @classmethod
     def read(cls, path: Path) -> Spent:
-        return cls(**read_json(path, RunError)) if path.exists() else cls()
+        """Raises RunError on a file that holds no such number."""
+        if not path.exists():
+            return cls()
+        cpu = read_json(path, RunError).get("cpu")
+        if isinstance(cpu, bool) or not isinstance(cpu, int | float) or not 0 <= cpu < float("inf"):
+            raise RunError(f"{path}: cpu is {cpu!r}; expected seconds of at least 0, so start again with --force")
+        return cls(cpu=cpu)
 
     def cpu_now(self) -> float:
         """CPU seconds of all threads, since this process began and before."""
         return self.cpu + time.process_time()
 
-    def write(self, path: Path, wall: float) -> None:
-        write_json({"cpu": self.cpu_now(), "wall": self.wall + wall}, path)
+    def write(self, path: Path) -> None:
+        write_json({"cpu": self.cpu_now()}, path)
+
+
+def _check(kind: Kind, parts: Parts) -> None:
+    """Raises DataError where a part is empty or its puzzles have another size."""
+    for name, part in vars(parts).items():
+        if not len(part):
+            counts = ", ".join(f"{other} {len(puzzles):,}" for other, puzzles in vars(parts).items())
+            raise DataError(f"puzzle {kind.name}: none are left for {name} ({counts}); give more puzzles")
+        if (cells := part.questions.shape[1]) != kind.side**2:
+            raise DataError(f"puzzle {kind.name}: found puzzles of {cells} cells; expected {kind.side} × {kind.side}, {kind.side**2} cells")
 
 
 def _taught(ask: Ask, parts: Parts, out: Path, spent: Spent, tell: Callable[[Progress], None]) -> Network:
@@ -118,7 +146,7 @@ def _taught(ask: Ask, parts: Parts, out: Path, spent: Spent, tell: Callable[[Pro
 
         def told(progress: Progress) -> None:
             if progress.validation is not None:
-                spent.write(out / SPENT, progress.seconds)
+                spent.write(out / SPENT)
             tell(progress)
 
         trained = fit(
@@ -135,7 +163,7 @@ def _taught(ask: Ask, parts: Parts, out: Path, spent: Spent, tell: Callable[[Pro
         )
         weights = trained.weights
         save_weights(out / NETWORK, weights, belongs)
-        (out / CHECKPOINT).unlink(missing_ok=True)
+    remove_file(out / CHECKPOINT)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     return network.to(ask.device)
 

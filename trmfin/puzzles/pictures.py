@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,9 @@ def draw_refinement(kind: Kind, question: Grids, answered: Answered, picture: Pa
 
     last = min(_settled(grids) + 1, len(grids))
     animation = FuncAnimation(figure, frame, frames=[0, *range(1, last + 1), last, last], interval=1000 / FRAMES_A_SECOND)
-    animation.save(film, writer=PillowWriter(fps=FRAMES_A_SECOND))
+    with TemporaryDirectory() as folder, replacing(film) as file:  # the writer takes a path alone, and its ending tells the format
+        animation.save(made := Path(folder) / film.name, writer=PillowWriter(fps=FRAMES_A_SECOND))
+        file.write(made.read_bytes())
     plt.close(figure)
 
 
