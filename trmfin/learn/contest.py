@@ -238,7 +238,8 @@ def gru_like(sequences: Sequences, model: ModelConfig) -> ModelConfig:
             return Network(sequences.task, fitted, config).parameters_count
 
     def peer(width: int) -> ModelConfig:
-        return replace(model, core="gru", width=width, supervision_steps=1, members=1)
+        plain = replace(model, nets=1, gradient="cycle", damping=0.0)  # what only a recursion has
+        return replace(plain, core="gru", width=width, supervision_steps=1, members=1)
 
     wanted = size(replace(model, members=1))
     place = bisect_left(GRU_WIDTHS, wanted, lo=1, hi=len(GRU_WIDTHS) - 1, key=lambda width: size(peer(width)))

@@ -159,6 +159,7 @@ TAUGHT = TrainSettings(
     optimiser="adam_atan2",
     average_decay=0.99,
     clip_norm=1e3,
+    validations=4,
     curriculum=((0.0, 1, 1), (0.6, 2, 2)),
     pretrain_epochs=0,
     half_precision=True,
@@ -190,7 +191,7 @@ def _kinds() -> list[Kind]:
     hard = Recipe(model=preset("paper", mixer="mlp"), training=PAPER)
     mazes = Recipe(model=preset("paper", latent_steps=4), training=replace(PAPER, batch_size=128))
     return [
-        sudoku_kind(FOUR, "sudoku4", _small(64, 500), generated(FOUR, (4, 8), (3000, 200, 1000))),
+        sudoku_kind(FOUR, "sudoku4", _small(64, 800), generated(FOUR, (4, 8), (3000, 200, 1000))),
         sudoku_kind(SIX, "sudoku6", _small(128, 850), generated(SIX, (8, 13), (20_000, 300, 2000))),
         sudoku_kind(NINE, "sudoku9", _small(160, 9000), of_level(NINE_COUNTS, "sparse")),
         sudoku_kind(NINE, "sudoku-hard", hard, dealt, SUDOKU_PAPER),
@@ -200,8 +201,7 @@ def _kinds() -> list[Kind]:
             side=9,
             symbols=maze.SYMBOLS,
             first_answer=0,
-            recipe=_small(128, 2500),
-            steps=6,
+            recipe=_small(128, 2500, supervision_steps=16),
             parts=drawn_mazes(9, (40_000, 300, 1000)),
             valid=lambda questions, answers: maze.valid_and_optimal(questions, answers, 9),
             redraw=maze_turns.Turn(9),
