@@ -166,8 +166,8 @@ TAUGHT = TrainSettings(
 )
 
 
-def _small(width: int, steps: int, supervision_steps: int = 6) -> Recipe:
-    model = ModelConfig(width=width, mixer="mlp", latent_steps=2, answer_steps=2, supervision_steps=supervision_steps)
+def _small(width: int, steps: int) -> Recipe:
+    model = ModelConfig(width=width, mixer="mlp", latent_steps=2, answer_steps=2, supervision_steps=6)
     return Recipe(model=model, training=replace(TAUGHT, steps=steps))
 
 
@@ -201,7 +201,8 @@ def _kinds() -> list[Kind]:
             side=9,
             symbols=maze.SYMBOLS,
             first_answer=0,
-            recipe=_small(128, 2500, supervision_steps=16),
+            recipe=_small(128, 2000),
+            steps=6,
             parts=drawn_mazes(9, (40_000, 300, 1000)),
             valid=lambda questions, answers: maze.valid_and_optimal(questions, answers, 9),
             redraw=maze_turns.Turn(9),
