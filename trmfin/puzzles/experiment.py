@@ -11,20 +11,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from trmfin.data.belongings import own_names
 from trmfin.data.files import read_json, remove_file, replacing, write_json
 from trmfin.errors import ConfigError, DataError, RunError
 from trmfin.learn.checkpoint import identity, load_weights, save_weights
-from trmfin.learn.fit import Progress, fit
+from trmfin.learn.fit import Progress, Rows, fit
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.supervise import precision
 from trmfin.learn.threads import threads
 from trmfin.model.network import Network
 from trmfin.model.refine import AS_TRAINED, Thinking
 from trmfin.puzzles.judge import Answered, answer, least_margin
-from trmfin.puzzles.kinds import Kind, Parts
+from trmfin.puzzles.kinds import Kind, Parts, Subject
 from trmfin.puzzles.pictures import draw_refinement
+from trmfin.puzzles.puzzle_samples import PuzzleSamples
 from trmfin.puzzles.puzzles import Grids, Puzzles, joined
 from trmfin.scoring.folder import LOCK, remove_parts
 
@@ -35,12 +37,11 @@ SHOWN_STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
-    """What is asked for. The same ask gives the same answers on the same machine, unless time ends it."""
+class Lesson:
+    """What is taught to which network, and how it thinks. Raises ConfigError on a device or a recipe that cannot be had."""
 
-    kind: Kind
+    kind: Subject
     recipe: Recipe
-    data: Path | None = None
     thinking: Thinking = AS_TRAINED
     max_seconds: float | None = None
     device: str = "cpu"
@@ -57,6 +58,14 @@ class Ask:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ask(Lesson):
+    """What is asked for. The same ask gives the same answers on the same machine, unless time ends it."""
+
+    kind: Kind
+    data: Path | None = None
+
+
 def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[str], None], anew: bool = False) -> dict[str, Any]:
     """Teach and judge, or go on where an interrupted run stopped; everything lands in `out`. → what result.json holds.
 
@@ -68,10 +77,7 @@ def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[st
         say("drawing puzzles")
         parts = ask.kind.parts(ask.data, ask.recipe.training.seed)
         _check(ask.kind, parts)
-        remove_parts(out)
-        for name in OURS if anew else ():
-            remove_file(out / name)
-        spent = Spent.read(out / SPENT)
+        spent = cleared(out, anew)
         network = _taught(ask, parts, out, spent, tell)
         say(f"answering {len(parts.test):,} held-out puzzles")
         samples = ask.kind.samples(parts.test, ask.recipe.training.seed)
@@ -86,6 +92,14 @@ def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[st
     draw_refinement(ask.kind, parts.test.questions[first], answered.of(first), out / STEPS_PICTURE, out / STEPS_FILM)
     write_json(result, out / RESULT)
     return result
+
+
+def cleared(out: Path, anew: bool) -> Spent:
+    """Take away what a kill left half written, and all that a run left where it is to be replaced. → what it has spent"""
+    remove_parts(out)
+    for name in OURS if anew else ():
+        remove_file(out / name)
+    return Spent.read(out / SPENT)
 
 
 def check_free(out: Path, *, resume: bool, force: bool) -> None:
@@ -132,12 +146,18 @@ def _check(kind: Kind, parts: Parts) -> None:
 
 
 def _taught(ask: Ask, parts: Parts, out: Path, spent: Spent, tell: Callable[[Progress], None]) -> Network:
-    """The trained network, read where it has been trained before."""
-    recipe, kind = ask.recipe, ask.kind
+    """The network that has learnt from the training part in all its looks."""
     both = joined(parts.validation, parts.train)
-    samples = kind.samples(both, recipe.training.seed, redrawn=True)
+    samples = ask.kind.samples(both, ask.recipe.training.seed, redrawn=True)
     rows, held = np.arange(len(samples)), len(parts.validation)
-    train, validation = rows[rows % len(both) >= held], rows[:held]
+    return taught(ask, samples, rows[rows % len(both) >= held], rows[:held], out, spent, tell)
+
+
+def taught(
+    ask: Lesson, samples: PuzzleSamples, train: Rows, validation: Rows, out: Path, spent: Spent, tell: Callable[[Progress], None]
+) -> Network:
+    """The network that has learnt the rows `train`, read where it has been trained before."""
+    recipe = ask.recipe
     belongs = identity(samples, train, validation, recipe.model, recipe.training)
     network = Network(samples.task, samples.fitted, recipe.model)
     if (out / NETWORK).exists():
@@ -176,12 +196,11 @@ def hardest(answered: Answered) -> int:
 
 
 def _result(ask: Ask, parts: Parts, network: Network, answered: Answered, margin: float, spent: Spent) -> dict[str, Any]:
-    steps = answered.grids.shape[1]
-    exact, halted = answered.exact, answered.halting_step(margin)
+    halted = answered.halting_step(margin)
     early = (answered.at(halted) == answered.truth).all(1)
     return {
         "puzzle": ask.kind.name,
-        "exact": {str(step): float(exact[:, step - 1].mean()) for step in (*(s for s in SHOWN_STEPS if s < steps), steps)},
+        "exact": by_step(answered.exact),
         "valid": float(ask.kind.valid(parts.test.questions, answered.grids[:, -1]).mean()),
         "halted": {"margin": margin, "exact": float(early.mean()), "mean_steps": float(halted.mean())},
         "held_out": len(parts.test),
@@ -193,6 +212,12 @@ def _result(ask: Ask, parts: Parts, network: Network, answered: Answered, margin
         "model": ask.recipe.model.to_json(),
         "training": ask.recipe.training.to_json(),
     }
+
+
+def by_step(exact: NDArray[np.bool_]) -> dict[str, float]:
+    """The share that is exact after some steps and after the last. exact: (n, S)."""
+    steps = exact.shape[1]
+    return {str(step): float(exact[:, step - 1].mean()) for step in (*(s for s in SHOWN_STEPS if s < steps), steps)}
 
 
 def write_answers(path: Path, kind: Kind, puzzles: Puzzles, answered: Answered, margin: float) -> None:

@@ -14,6 +14,7 @@ from trmfin.learn.recipe import Recipe
 from trmfin.learn.settings import TrainSettings
 from trmfin.model.config import ModelConfig, preset
 from trmfin.puzzles import maze, maze_turns, mazes_made, sudoku
+from trmfin.puzzles.arc import RELEASES
 from trmfin.puzzles.board import FOUR, NINE, SIX, Board, Shuffle, valid
 from trmfin.puzzles.puzzle_samples import PuzzleSamples, puzzle_task
 from trmfin.puzzles.puzzles import Grids, Puzzles, Redraw
@@ -33,8 +34,8 @@ class Parts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """One puzzle by name."""
+class Subject:
+    """What can be taught by name, whatever its puzzles are: square grids of symbols, and how a network learns to answer them."""
 
     name: str
     meaning: str
@@ -42,12 +43,18 @@ class Kind:
     symbols: tuple[str, ...]
     first_answer: int  # symbol of the first class of an answer
     recipe: Recipe
-    parts: Callable[[Path | None, int], Parts]  # (--data, seed)
-    valid: Callable[[Grids, Grids], Bool]  # (questions, answers) → (N,) whether an answer keeps all rules, equal to the label or not
-    redraw: Redraw | None
     steps: int = 16  # supervision steps when answering
     boxes: tuple[tuple[int, int], ...] = ()  # (rows, columns) of the boxes that a picture outlines
     published: str = ""  # what the literature reports, with its source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind(Subject):
+    """One puzzle by name."""
+
+    parts: Callable[[Path | None, int], Parts]  # (--data, seed)
+    valid: Callable[[Grids, Grids], Bool]  # (questions, answers) → (N,) whether an answer keeps all rules, equal to the label or not
+    redraw: Redraw | None
     looks: int | None = None  # of each training puzzle; None = as many as make REDRAWN
 
     def samples(self, puzzles: Puzzles, seed: int, redrawn: bool = False) -> PuzzleSamples:
@@ -191,7 +198,7 @@ def _kinds() -> list[Kind]:
     hard = Recipe(model=preset("paper", mixer="mlp"), training=PAPER)
     mazes = Recipe(model=preset("paper", latent_steps=4), training=replace(PAPER, batch_size=128))
     return [
-        sudoku_kind(FOUR, "sudoku4", _small(64, 800), generated(FOUR, (4, 8), (3000, 200, 1000))),
+        sudoku_kind(FOUR, "sudoku4", _small(64, 700), generated(FOUR, (4, 8), (3000, 200, 1000))),
         sudoku_kind(SIX, "sudoku6", _small(128, 850), generated(SIX, (8, 13), (20_000, 300, 2000))),
         sudoku_kind(NINE, "sudoku9", _small(160, 9000), of_level(NINE_COUNTS, "sparse")),
         sudoku_kind(NINE, "sudoku-hard", hard, dealt, SUDOKU_PAPER),
@@ -228,7 +235,7 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _kinds()}
 def kind_of(name: str, level: str | None = None) -> Kind:
     """A puzzle by name, 9×9 Sudoku at another level where one is given. Raises ConfigError where there is none such."""
     if name not in KINDS:
-        raise ConfigError(f"puzzle {name!r} is unknown; choose one of {', '.join(KINDS)}")
+        raise ConfigError(f"puzzle {name!r} is unknown; choose one of {', '.join([*KINDS, *RELEASES])}")
     if level is None:
         return KINDS[name]
     if name != "sudoku9":

@@ -10,17 +10,25 @@ import numpy as np
 
 from trmfin.data.files import replacing
 from trmfin.errors import MissingExtra
+from trmfin.puzzles.arc import SYMBOLS
 from trmfin.puzzles.judge import Answered
-from trmfin.puzzles.kinds import Kind
+from trmfin.puzzles.kinds import Subject
 from trmfin.puzzles.puzzles import Grids
 
 PANELS = (1, 2, 3, 4, 6, 8, 12, 16)  # steps that the picture shows, of those there are
 GIVEN, RIGHT, WRONG, CHANGED = "#1a202c", "#2b6cb0", "#c53030", "#fefcbf"
 SYMBOL_COLOURS = {"#": "#2d3748", " ": "#ffffff", "S": "#68d391", "G": "#f6ad55", "o": "#63b3ed"}  # of mazes, which need no letters
+ARC_COLOURS = dict(  # nothing, just outside the grid, then the ten colours as ARC's own viewer shows them
+    zip(
+        SYMBOLS,
+        "#ffffff #e2e8f0 #000000 #0074d9 #ff4136 #2ecc40 #ffdc00 #aaaaaa #f012be #ff851b #7fdbff #870c25".split(),
+        strict=True,
+    )
+)
 FRAMES_A_SECOND = 2
 
 
-def draw_refinement(kind: Kind, question: Grids, answered: Answered, picture: Path, film: Path) -> None:
+def draw_refinement(kind: Subject, question: Grids, answered: Answered, picture: Path, film: Path) -> None:
     """Draw the first puzzle of `answered`, question (cells,), to a PNG and a GIF. Raises MissingExtra without matplotlib."""
     try:
         import matplotlib
@@ -65,8 +73,9 @@ def _settled(grids: Grids) -> int:
     return int(moved[-1]) + 2 if moved.size else 1
 
 
-def _panel(axis: Any, kind: Kind, question: Grids, grids: Grids, truth: Grids, step: int) -> None:
+def _panel(axis: Any, kind: Subject, question: Grids, grids: Grids, truth: Grids, step: int) -> None:
     """The answer after `step` steps, 0 = the question alone; cells that the step has changed are marked."""
+    colours = ARC_COLOURS if kind.symbols == SYMBOLS else SYMBOL_COLOURS
     side, now = kind.side, question if step == 0 else grids[step - 1]
     before = question if step <= 1 else grids[step - 2]
     wrong = 0 if step == 0 else int((now != truth).sum())
@@ -77,9 +86,9 @@ def _panel(axis: Any, kind: Kind, question: Grids, grids: Grids, truth: Grids, s
     for cell in range(side * side):
         row, column = divmod(cell, side)
         symbol = kind.symbols[int(now[cell])]
-        drawn = symbol in SYMBOL_COLOURS
+        drawn = symbol in colours
         changed = step > 1 and now[cell] != before[cell]
-        face = SYMBOL_COLOURS[symbol] if drawn else CHANGED if changed else "white"
+        face = colours[symbol] if drawn else CHANGED if changed else "white"
         edge = WRONG if drawn and step and now[cell] != truth[cell] else "#cbd5e0"
         axis.add_patch(_square(column, row, face, edge))
         if not drawn and symbol != ".":

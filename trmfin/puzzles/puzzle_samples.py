@@ -17,16 +17,20 @@ from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.targets import IGNORE, Targets
 from trmfin.sequences.task import Field, History, Target, Task
 
-ANSWER, SYMBOL = "answer", "symbol"
+ANSWER, SYMBOL, OWNER = "answer", "symbol", "puzzle"
 TIMELESS = "1970-01-01T00:00:00+00:00"
 
 
-def puzzle_task(name: str, cells: int, answers: Sequence[str], meaning: str) -> Task:
-    """A puzzle as a task: a symbol at each cell, an answer among `answers` at each cell, right only as a whole."""
+def puzzle_task(name: str, cells: int, answers: Sequence[str], meaning: str, owned: bool = False) -> Task:
+    """A puzzle as a task: a symbol at each cell, an answer among `answers` at each cell, right only as a whole.
+
+    owned: the leading token says whose puzzle it is.
+    """
+    owner = (Field(name=OWNER, column=OWNER, transform="category", of="sample"),) if owned else ()
     return Task(
         name=name,
         histories=(History(name="cells", keys=("puzzle",), length=cells),),
-        fields=(Field(name=SYMBOL, column=SYMBOL, transform="category"),),
+        fields=(Field(name=SYMBOL, column=SYMBOL, transform="category"), *owner),
         targets=(Target(name=ANSWER, head="tokens", meaning=meaning, classes=tuple(answers)),),
         primary=ANSWER,
         group="puzzle",
@@ -39,7 +43,8 @@ def puzzle_task(name: str, cells: int, answers: Sequence[str], meaning: str) -> 
 class PuzzleSamples:
     """N puzzles in V looks each: N·V samples. Row r is puzzle r mod N in look r div N; look 0 is the puzzle as it came.
 
-    An answer's class is its symbol's position less `first_answer`.
+    An answer's class is its symbol's position less `first_answer`; cells whose answer is a symbol before that are not asked.
+    The task has the field of an owner where there are `owners`.
     """
 
     task: Task
@@ -49,6 +54,8 @@ class PuzzleSamples:
     redraw: Redraw | None = None
     looks: int = 1
     seed: int = 0
+    owners: tuple[str, ...] = ()  # by name: each is a code that the leading token carries, so that something is learnt for it alone
+    owner: NDArray[np.int64] | None = None  # (N,) whose each puzzle is, as its position in `owners`
 
     def __len__(self) -> int:
         return len(self.puzzles) * self.looks
@@ -56,7 +63,8 @@ class PuzzleSamples:
     @property
     def fitted(self) -> Fitted:
         """Nothing is learnt from training rows: the vocabulary is the rules'."""
-        return Fitted(edges={}, vocabulary={SYMBOL: self.symbols}, fit_until=TIMELESS, task_sha256=self.task.sha256)
+        vocabulary = {SYMBOL: self.symbols} | ({OWNER: self.owners} if self.owners else {})
+        return Fitted(edges={}, vocabulary=vocabulary, fit_until=TIMELESS, task_sha256=self.task.sha256)
 
     @property
     def targets(self) -> Targets:
@@ -67,7 +75,8 @@ class PuzzleSamples:
         return np.ones(len(self), bool)
 
     def arrays(self) -> list[NDArray[Any]]:
-        return [self.puzzles.questions, self.puzzles.answers, np.array([self.looks, self.seed, self.first_answer])]
+        owner = [] if self.owner is None else [self.owner]
+        return [self.puzzles.questions, self.puzzles.answers, np.array([self.looks, self.seed, self.first_answer]), *owner]
 
     def look(self, rows: ArrayLike) -> Puzzles:
         """The puzzles `rows` (B,) as they are redrawn."""
@@ -86,10 +95,12 @@ class PuzzleSamples:
         """Tokens and answers of the samples `rows` (B,)."""
         puzzles = self.look(rows)
         B, cells = puzzles.questions.shape
-        codes = np.zeros((B, 1 + cells, 1), np.int64)
+        codes = np.zeros((B, 1 + cells, len(self.task.codes)), np.int64)
         codes[:, 1:, 0] = puzzles.questions.astype(np.int64) + FIRST_CODE
+        if self.owner is not None:
+            codes[:, 0, 1] = self.owner[np.asarray(rows, np.int64) % len(self.puzzles)] + FIRST_CODE
         truth = np.full((B, 1 + cells), IGNORE, np.float32)
-        truth[:, 1:] = puzzles.answers.astype(np.int64) - self.first_answer
+        truth[:, 1:] = np.where(puzzles.answers < self.first_answer, IGNORE, puzzles.answers - self.first_answer)
         tag = np.ones((B, 1 + cells), np.int64)
         tag[:, 0] = 0
         return Batch(
