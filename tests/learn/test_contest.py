@@ -156,7 +156,10 @@ def test_models_made_by_the_same_code_are_counted_together(held: pl.DataFrame, f
     assert makers([Entry(model=name, seed=0, fold=0) for name in ("gru", "logistic")], folder) == [maker() | {"models": 2}]
 
 
-@pytest.mark.parametrize("model", [MODEL, replace(MODEL, width=24, nets=2, gradient="step", damping=0.05, members=3), preset("tiny"), preset("small"), preset("paper")])
+HRM = replace(MODEL, width=24, nets=2, gradient="step", damping=0.05, members=3)
+
+
+@pytest.mark.parametrize("model", [MODEL, HRM, preset("tiny"), preset("small"), preset("paper")])
 def test_the_gru_has_as_many_parameters_as_the_recursive_network_within_5_percent(model: ModelConfig) -> None:
     sequences = contest().sequences
     fitted = Fitted.fit(sequences, np.arange(120), model.bins)
