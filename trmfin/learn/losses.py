@@ -39,9 +39,8 @@ def _classes(target: Target, logits: Tensor, value: Tensor, smoothing: float) ->
 
 
 def _ordinal(target: Target, logits: Tensor, value: Tensor, smoothing: float) -> Tensor:
-    above = (value[:, None] > torch.arange(logits.shape[1], device=logits.device)).to(
-        logits.dtype
-    )  # (B, K): is the class beyond threshold k
+    thresholds = torch.arange(logits.shape[1], device=logits.device)
+    above = (value[:, None] > thresholds).to(logits.dtype)  # (B, K): is the class beyond threshold k
     return F.binary_cross_entropy_with_logits(logits, above * (1 - smoothing) + smoothing / 2, reduction="none").sum(1)
 
 

@@ -89,37 +89,47 @@ def sudoku_kind(board: Board, name: str, recipe: Recipe, parts: Callable[[Path |
     )
 
 
-def generated(board: Board, givens: tuple[int, int], counts: tuple[int, int, int]) -> Callable[[Path | None, int], Parts]:
-    """Drawn puzzles, (train, validation, test) of them; those of a file in place of the last where --data names one."""
+def drawn(board: Board, draw: Callable[[int, int], Puzzles], counts: tuple[int, int, int]) -> Callable[[Path | None, int], Parts]:
+    """Drawn puzzles, (train, validation, test) of them; those of a file in place of the last where --data names one.
+
+    draw: (count, seed) → so many puzzles. No part has a puzzle of another up to symmetry.
+    """
 
     def parts(data: Path | None, seed: int) -> Parts:
-        drawn = [sudoku.generate(board, count, 3 * seed + part, givens=givens) for part, count in enumerate(counts)]
-        return _apart(board, drawn[0], drawn[1], _test(board, data) or drawn[2])
+        train, validation = (draw(count, 3 * seed + part) for part, count in enumerate(counts[:2]))
+        test = draw(counts[2], 3 * seed + 2) if data is None else sudoku.answered(board, *sudoku.read_lines(data, board))
+        validation = sudoku.split_apart(board, validation, test)
+        train = sudoku.split_apart(board, sudoku.split_apart(board, train, test), validation)
+        if not len(train) or not len(validation):
+            raise DataError(f"puzzles: every drawn one equals one of the {len(test)} to be answered up to symmetry; answer fewer at once")
+        return Parts(train=train, validation=validation, test=test)
 
     return parts
 
 
-def _test(board: Board, data: Path | None) -> Puzzles | None:
-    return None if data is None else sudoku.answered(board, *sudoku.read_lines(data, board))
+def maze_kind(side: int, name: str, meaning: str, recipe: Recipe, parts: Callable[[Path | None, int], Parts]) -> Kind:
+    """A maze of side × side cells, answered by its shortest path."""
+    return Kind(
+        name=name,
+        meaning=meaning,
+        side=side,
+        symbols=maze.SYMBOLS,
+        first_answer=0,
+        recipe=recipe,
+        parts=parts,
+        valid=lambda questions, answers: maze.valid_and_optimal(questions, answers, side),
+        redraw=None,
+    )
 
 
-def _apart(board: Board, train: Puzzles, validation: Puzzles, test: Puzzles) -> Parts:
-    """Training and validation without what is tested, and training without what is validated, up to symmetry."""
-    validation = sudoku.split_apart(board, validation, test)
-    train = sudoku.split_apart(board, sudoku.split_apart(board, train, test), validation)
-    if not len(train) or not len(validation):
-        raise DataError(f"puzzles: every drawn one equals one of the {len(test)} to be answered up to symmetry; answer fewer at once")
-    return Parts(train=train, validation=validation, test=test)
+def generated(board: Board, givens: tuple[int, int], counts: tuple[int, int, int]) -> Callable[[Path | None, int], Parts]:
+    """`drawn` with this range of givens."""
+    return drawn(board, lambda count, seed: sudoku.generate(board, count, seed, givens=givens), counts)
 
 
 def of_level(counts: tuple[int, int, int], level: str) -> Callable[[Path | None, int], Parts]:
-    """As `generated`, for a level of 9×9 puzzles."""
-
-    def parts(data: Path | None, seed: int) -> Parts:
-        drawn = [sudoku.of_level(level, count, 3 * seed + part) for part, count in enumerate(counts)]
-        return _apart(NINE, drawn[0], drawn[1], _test(NINE, data) or drawn[2])
-
-    return parts
+    """`drawn` of a level of 9×9 puzzles."""
+    return drawn(NINE, lambda count, seed: sudoku.of_level(level, count, seed), counts)
 
 
 def dealt(data: Path | None, seed: int) -> Parts:
@@ -202,29 +212,13 @@ def _kinds() -> list[Kind]:
         sudoku_kind(SIX, "sudoku6", _small(128, 850), generated(SIX, (8, 13), (20_000, 300, 2000))),
         sudoku_kind(NINE, "sudoku9", _small(160, 9000), of_level(NINE_COUNTS, "sparse")),
         sudoku_kind(NINE, "sudoku-hard", hard, dealt, SUDOKU_PAPER),
-        Kind(
-            name="maze9",
-            meaning="the one path from S to G, marked",
-            side=9,
-            symbols=maze.SYMBOLS,
-            first_answer=0,
-            recipe=_small(128, 2000),
-            steps=6,
-            parts=drawn_mazes(9, (40_000, 300, 1000)),
-            valid=lambda questions, answers: maze.valid_and_optimal(questions, answers, 9),
+        replace(
+            maze_kind(9, "maze9", "the one path from S to G, marked", _small(128, 2000), drawn_mazes(9, (40_000, 300, 1000))),
             redraw=maze_turns.Turn(9),
+            steps=6,
         ),
-        Kind(
-            name="maze-hard",
-            meaning="the shortest path that a search from S finds first, marked",
-            side=30,
-            symbols=maze.SYMBOLS,
-            first_answer=0,
-            recipe=mazes,
-            parts=maze_hard,
-            valid=lambda questions, answers: maze.valid_and_optimal(questions, answers, 30),
-            redraw=None,
-            published=MAZE_PAPER,
+        replace(
+            maze_kind(30, "maze-hard", "the shortest path that a search from S finds first, marked", mazes, maze_hard), published=MAZE_PAPER
         ),
     ]
 
