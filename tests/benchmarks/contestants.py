@@ -163,7 +163,8 @@ class Contestant:
             paper.load_state_dict(recursion.state_dict())
             recursion = paper
         if self.compiled:
-            recursion.net = torch.compile(recursion.net, dynamic=False)  # type: ignore[method-assign]
+            for block in recursion.blocks:
+                block.compile()
         torch.manual_seed(1)  # the same embedding and heads, whatever the recursion drew
         model = Puzzle(recursion, c.width, torch.bfloat16 if self.weights == "cast per call" else None)
         return model.bfloat16() if self.weights == "cast once" else model

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tests.model import by_hand
 from trmfin.model.config import ModelConfig, swiglu_width
-from trmfin.model.layers import NORM_EPS, Attention, Setting, SwiGLU, linear, linear_parts, rms_norm, rotary_turns, rotate, truncated_normal
+from trmfin.model.layers import NORM_EPS, Attention, Setting, SwiGLU, linear, rms_norm, rotary_turns, rotate, truncated_normal
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def test_inner_width_of_swiglu_is_two_thirds_of_four_widths_rounded_up(width: in
 def test_swiglu_gates_by_silu() -> None:
     layer, h = SwiGLU(6, 10), torch.randn(2, 3, 6)
     gate, up = h @ layer.gate_up.weight[:10].T, h @ layer.gate_up.weight[10:].T
-    torch.testing.assert_close(layer(h), (F.silu(gate) * up) @ layer.down.weight.T)
+    torch.testing.assert_close(layer(h, layer.weights(h.dtype)), (F.silu(gate) * up) @ layer.down.weight.T)
 
 
 def test_rms_norm_has_no_gain_and_leaves_a_mean_square_of_one() -> None:
@@ -66,11 +66,13 @@ def test_a_second_derivative_of_the_norm_is_refused_not_wrong() -> None:
         first.sum().backward()
 
 
-def test_parts_of_a_linear_map_are_its_outputs_cut_each_in_one_piece() -> None:
-    layer, h = linear(6, 12), torch.randn(2, 3, 6)
-    parts = linear_parts(layer, h, 8, 4)
-    torch.testing.assert_close(torch.cat(parts, -1), layer(h))
-    assert [part.shape[-1] for part in parts] == [8, 4] and all(part.is_contiguous() for part in parts)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_cut_so_that_each_part_makes_one_piece_and_cast_once(dtype: torch.dtype) -> None:
+    mlp, attention = SwiGLU(6, 10), Attention(ModelConfig(width=8, head_width=4))
+    for parts, whole in ((mlp.weights(dtype)[:2], mlp.gate_up), (attention.weights(dtype)[:2], attention.qkv)):
+        assert torch.equal(torch.cat(parts), whole.weight.to(dtype))
+        assert all(part.is_contiguous() and part.dtype == dtype for part in parts)
+    assert [len(part) for part in (*mlp.weights(dtype), *attention.weights(dtype))] == [10, 10, 6, 16, 8, 8]
 
 
 def test_linear_maps_have_no_bias_and_a_truncated_lecun_normal_start() -> None:
@@ -104,7 +106,8 @@ def test_rotary_turns_pairs_of_channels_and_keeps_length() -> None:
 def test_attention_with_a_bias_per_head_equals_the_hand_computed_one() -> None:
     layer = Attention(ModelConfig(width=8, head_width=4))
     h, bias = torch.randn(1, 5, 8), torch.randn(1, 2, 5, 5)
-    found = layer(h, Setting(turns=rotary_turns(5, 4), bias=bias))[0]
+    setting = Setting(dtype=h.dtype, weights=(), answer_weights=(), turns=rotary_turns(5, 4), bias=bias)
+    found = layer(h, setting, layer.weights(h.dtype))[0]
     weights = {f"mixer.{name}": value for name, value in layer.named_parameters()}
     expected = by_hand.norm(h[0] + by_hand.attention(h[0], weights, "mixer", 2, torch.zeros(5, dtype=torch.bool), bias[0]))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -53,7 +53,7 @@ def whole(make: Callable) -> Batch:
 
 
 def answers(net: Network, batch: Batch) -> Answer:
-    with torch.inference_mode():
+    with torch.no_grad():  # torch's counter of operations cannot follow weights that are handed on in inference mode
         x, setting = net.encode(batch), net.setting(batch)
         state = net.core.start(x)
         for _ in range(net.config.supervision_steps):

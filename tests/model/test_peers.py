@@ -29,11 +29,11 @@ def test_two_nets_refine_z_with_one_and_y_with_the_other() -> None:
     for _ in range(2):
         h = z + x + y
         for block in model.blocks:
-            h = block(h, setting)
+            h = block(h, setting, block.weights(h.dtype))
         z = h
     h = y + z
     for block in model.answer_blocks:
-        h = block(h, setting)
+        h = block(h, setting, block.weights(h.dtype))
     found = stepped(model, x)
     torch.testing.assert_close(found.y, h)
     torch.testing.assert_close(found.z, z)
@@ -161,7 +161,7 @@ def test_a_plain_core_passes_its_blocks_once_whatever_the_state() -> None:
     once = stepped(model, x)
     h = by_hand.norm(x)
     for block in model.blocks:
-        h = block(h, setting)
+        h = block(h, setting, block.weights(h.dtype))
     torch.testing.assert_close(once.y, h)
     again = model(x, State(once.y, once.z + 1), setting, Depth(5, 5))
     assert torch.equal(once.y, again.y)

@@ -6,7 +6,7 @@ supervision step to the next, and reads an answer from y.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,16 +51,16 @@ class Core(nn.Module):
 
     def net(self, h: Tensor, setting: Setting) -> Tensor:
         """The network that refines z, and y too where there is but one. (B, L, D) → (B, L, D)."""
-        for block in self.blocks:
-            h = block(h, setting)
+        for block, weights in zip(self.blocks, setting.weights, strict=True):
+            h = block(h, setting, weights)
         return h
 
     def answer_net(self, h: Tensor, setting: Setting) -> Tensor:
         """The network that refines y. (B, L, D) → (B, L, D)."""
         if not self.answer_blocks:
             return self.net(h, setting)
-        for block in self.answer_blocks:
-            h = block(h, setting)
+        for block, weights in zip(self.answer_blocks, setting.answer_weights, strict=True):
+            h = block(h, setting, weights)
         return h
 
     def latent(self, x: Tensor, state: State, setting: Setting, times: int) -> Tensor:
@@ -83,26 +83,41 @@ class Core(nn.Module):
         """
         n, T = depth or self.config.depth
         last = n if self.config.gradient == "cycle" else 1
+        kept, inside = state.y.dtype, setting.dtype  # half precision is for thinking; what is carried stays as it is
+        x, state = x.to(inside), State(state.y.to(inside), state.z.to(inside))
         with torch.no_grad():
             for _ in range(T - 1):
                 state = self.cycle(x, state, setting, n)
             if last < n:
                 state = State(state.y, self.latent(x, state, setting, n - last))
-        return self.cycle(x, state, setting, last)
+        y, z = self.cycle(x, state, setting, last)
+        return State(y.to(kept), z.to(kept))
 
     def setting(self, mask: Tensor, bias: Tensor | None = None) -> Setting:
         """What `net` needs beside the tokens. mask: (B, L) bool, True for a token; bias: (B, H, L, L) or None.
 
-        A batch without padding takes the faster path without a mask; the answer is the same.
+        A batch without padding takes the faster path without a mask; the answer is the same. Where products are asked for
+        in half precision, tokens are in it too.
         """
         hidden = None if bool(mask.all()) else ~mask
-        dtype = self.start_y.dtype
+        dtype = precision_of(self.start_y)
         if hidden is not None and self.config.mixer == "attention":
             wall = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(hidden, float("-inf"))[:, None, None, :]
             bias = wall if bias is None else bias + wall  # (B, H or 1, L or 1, L)
-        turns = self.turns[: mask.shape[1]].to(dtype.to_complex())
-        return Setting(turns=turns, hidden=hidden, bias=bias)
+        bias = None if bias is None else bias.to(dtype)
+        turns = self.turns[: mask.shape[1]].to(torch.promote_types(dtype, torch.float32).to_complex())
+        weights, answer_weights = (
+            tuple(cast(Block, block).weights(dtype) for block in blocks) for blocks in (self.blocks, self.answer_blocks)
+        )
+        return Setting(dtype=dtype, weights=weights, answer_weights=answer_weights, turns=turns, hidden=hidden, bias=bias)
 
     def _damped(self, old: Tensor, new: Tensor) -> Tensor:
         """An update that keeps a share of the old state, so that repeating it settles (EqR; 0 in TRM)."""
         return torch.lerp(new, old, self.config.damping) if self.config.damping else new
+
+
+def precision_of(values: Tensor) -> torch.dtype:
+    """What is computed with where these values lie: the precision of the autocast that is on, or their own."""
+    device = values.device.type
+    half = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if half else values.dtype

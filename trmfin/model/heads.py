@@ -71,7 +71,7 @@ class Halt(nn.Module):
         self.bias = nn.Parameter(torch.tensor(HALT_BIAS))
 
     def forward(self, y: Tensor) -> Tensor:
-        return y[:, 0] @ self.weight + self.bias
+        return (y[:, 0] * self.weight).sum(-1) + self.bias  # not a product of matrices, which half precision would round
 
 
 def head(target: Target, width: int) -> nn.Module:

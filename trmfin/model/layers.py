@@ -30,30 +30,31 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def linear_parts(layer: nn.Linear, h: Tensor, *outputs: int) -> list[Tensor]:
-    """`layer(h)` cut along its last axis into parts of so many `outputs`.
-
-    Each part is contiguous, and backward joins their gradients at the small weight instead of at every token.
-    """
-    return [F.linear(h, weight) for weight in layer.weight.split(outputs)]
-
-
 def rms_norm(h: Tensor) -> Tensor:
     """Root-mean-square norm over the last axis, without gain (Zhang & Sennrich 2019, arXiv:1910.07467)."""
     if h.requires_grad:
         return cast(Tensor, Norm.apply(h))  # type: ignore[no-untyped-call]
-    return F.rms_norm(h, (h.shape[-1],), eps=NORM_EPS)
+    return h * scale(h) if h.dtype == torch.bfloat16 else F.rms_norm(h, (h.shape[-1],), eps=NORM_EPS)
+
+
+def scale(h: Tensor) -> Tensor:
+    """r = (mean(h²) + eps)^-½ of each token, (…, 1); squares of half precision are summed in single precision."""
+    if h.dtype != torch.bfloat16:
+        return (h.square().mean(-1, keepdim=True) + NORM_EPS).rsqrt()
+    length = torch.linalg.vector_norm(h, dim=-1, keepdim=True, dtype=torch.float32)
+    return (length.square_() / h.shape[-1] + NORM_EPS).rsqrt_().to(h.dtype)
 
 
 class Norm(torch.autograd.Function):
     """`F.rms_norm` with its gradient in closed form, in fewer passes over memory; differentiable once. (…, D) → (…, D).
 
-    out = r h with r = (mean(h²) + eps)^-½; g, the gradient of out, becomes r (g - out mean(g out)).
+    out = r h with r = (mean(h²) + eps)^-½; g, the gradient of out, becomes r (g - out mean(g out)). A gradient that comes
+    transposed is laid out like h first: products of what lies in unlike orders are slow.
     """
 
     @staticmethod
     def forward(ctx: Any, h: Tensor) -> Tensor:
-        r = (h.square().mean(-1, keepdim=True) + NORM_EPS).rsqrt()  # (…, 1)
+        r = scale(h)
         out = h * r
         ctx.save_for_backward(out, r)
         return out
@@ -61,8 +62,11 @@ class Norm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Tensor:
-        out, r = ctx.saved_tensors
+        (out, r), g = ctx.saved_tensors, g.contiguous()
         return torch.addcmul(g, out, torch.linalg.vecdot(g, out).unsqueeze(-1), value=-1 / g.shape[-1]).mul_(r)
+
+
+Weights = tuple[Tensor, ...]  # of one part of a block, as its passes use them: in the tokens' precision, and cut into parts
 
 
 class SwiGLU(nn.Module):
@@ -74,9 +78,13 @@ class SwiGLU(nn.Module):
         self.gate_up = linear(width, 2 * inner)
         self.down = linear(inner, width)
 
-    def forward(self, h: Tensor) -> Tensor:
-        gate, up = linear_parts(self.gate_up, h, self.inner, self.inner)
-        return self.down(F.silu(gate) * up)
+    def weights(self, dtype: torch.dtype) -> Weights:
+        """gate, up and down. What gate and up make of tokens is contiguous, and backward joins their gradients at the small weight."""
+        return *self.gate_up.weight.to(dtype).split(self.inner), self.down.weight.to(dtype)
+
+    def forward(self, h: Tensor, weights: Weights) -> Tensor:
+        gate, up, down = weights
+        return F.linear(F.silu(F.linear(h, gate)) * F.linear(h, up), down)
 
 
 def rotary_turns(length: int, head_width: int) -> Tensor:
@@ -95,8 +103,14 @@ def rotate(h: Tensor, turns: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a pass over tokens needs beside the tokens; the same for every re-application of the network."""
+    """What a pass over tokens needs beside the tokens; the same for every re-application of the network.
 
+    Weights stand here, not with their blocks, so that they are cast and cut once, not at each of the many passes.
+    """
+
+    dtype: torch.dtype  # of the tokens while they are thought over
+    weights: tuple[tuple[Weights, Weights], ...]  # of each block
+    answer_weights: tuple[tuple[Weights, Weights], ...]  # of each block of the network that refines y, where it has its own
     turns: Tensor  # (L, head_width / 2) complex: rotary positions
     hidden: Tensor | None = None  # (B, L) True on padding; None where nothing is padded
     bias: Tensor | None = None  # (B, H or 1, L or 1, L): added to attention scores; -inf hides padding
@@ -116,12 +130,17 @@ class Attention(nn.Module):
         self.qkv = linear(config.width, 3 * config.width)
         self.out = linear(config.width, config.width)
 
-    def forward(self, h: Tensor, setting: Setting) -> Tensor:
-        D = h.shape[-1]
-        qk, v = (part.unflatten(-1, (-1, self.head_width)).transpose(1, 2) for part in linear_parts(self.qkv, h, 2 * D, D))
+    def weights(self, dtype: torch.dtype) -> Weights:
+        """Queries and keys in one, values, out."""
+        D = self.out.out_features
+        return *self.qkv.weight.to(dtype).split((2 * D, D)), self.out.weight.to(dtype)
+
+    def forward(self, h: Tensor, setting: Setting, weights: Weights) -> Tensor:
+        *parts, out = weights
+        qk, v = (F.linear(h, part).unflatten(-1, (-1, self.head_width)).transpose(1, 2) for part in parts)
         q, k = rotate(qk, setting.turns).chunk(2, dim=1)  # each (B, H, L, head_width), like v
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=setting.bias)
-        return rms_norm(h + self.out(mixed.transpose(1, 2).flatten(2)))
+        return rms_norm(h + F.linear(mixed.transpose(1, 2).flatten(2), out))
 
 
 class TokenMLP(nn.Module):
@@ -134,11 +153,14 @@ class TokenMLP(nn.Module):
         super().__init__()
         self.mlp = SwiGLU(length, swiglu_width(length, inner_multiple))
 
-    def forward(self, h: Tensor, setting: Setting) -> Tensor:
+    def weights(self, dtype: torch.dtype) -> Weights:
+        return self.mlp.weights(dtype)
+
+    def forward(self, h: Tensor, setting: Setting, weights: Weights) -> Tensor:
         columns = h.transpose(1, 2).contiguous()  # (B, D, L)
         if setting.hidden is not None:
             columns = columns.masked_fill(setting.hidden[:, None, :], 0.0)
-        mixed = rms_norm(columns + self.mlp(columns))
+        mixed = rms_norm(columns + self.mlp(columns, weights))
         return mixed.transpose(1, 2).contiguous()
 
 
@@ -150,6 +172,11 @@ class Block(nn.Module):
         self.mixer = Attention(config) if config.mixer == "attention" else TokenMLP(length, config.inner_multiple)
         self.mlp = SwiGLU(config.width, config.inner_width)
 
-    def forward(self, h: Tensor, setting: Setting) -> Tensor:
-        h = self.mixer(h, setting)
-        return rms_norm(h + self.mlp(h))
+    def weights(self, dtype: torch.dtype) -> tuple[Weights, Weights]:
+        """Of the mixer and of the SwiGLU over channels."""
+        return self.mixer.weights(dtype), self.mlp.weights(dtype)
+
+    def forward(self, h: Tensor, setting: Setting, weights: tuple[Weights, Weights]) -> Tensor:
+        mixer, mlp = weights
+        h = self.mixer(h, setting, mixer)
+        return rms_norm(h + self.mlp(h, mlp))
