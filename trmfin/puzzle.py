@@ -44,6 +44,7 @@ def main(
     restarts: Annotated[bool, typer.Option("--restarts", help="Rollouts differ by the random state they begin from (EqR).")] = False,
     pick: Annotated[str, typer.Option(help="Surest by its halt head, or by how little its answer moved.")] = "halt",
     device: Annotated[str, typer.Option(help="cpu, or cuda where a GPU is at hand.")] = "cpu",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network first: worth it for large ones and long runs.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Of the processor; results differ in their last digits with another number.")] = 1,
 ) -> None:
     """Teach a network a puzzle and judge it on held-out ones: the same recursion that scores financial histories.
@@ -69,13 +70,13 @@ def main(
     recipe = base if config is None else Recipe.from_toml(config, seed, base)
     thinking = Thinking(steps=steps or kind.steps, rollouts=rollouts, noise=noise, random_start=restarts, pick=pick, seed=seed)
     folder = out or Path("build") / name
+    how: dict[str, Any] = {"recipe": recipe, "thinking": thinking, "max_seconds": max_seconds, "threads": threads}
+    how |= {"device": device, "compiled": compiled}
     if isinstance(kind, ArcKind):
-        arc = arc_experiment.ArcAsk(kind=kind, recipe=recipe, thinking=thinking, max_seconds=max_seconds, device=device, threads=threads)
+        arc = arc_experiment.ArcAsk(kind=kind, **how)
         _report_votes(_carried_out(partial(arc_experiment.run, arc), folder, resume, force), folder)
     else:
-        ask = experiment.Ask(
-            kind=kind, recipe=recipe, data=data, thinking=thinking, max_seconds=max_seconds, device=device, threads=threads
-        )
+        ask = experiment.Ask(kind=kind, data=data, **how)
         _report(_carried_out(partial(experiment.run, ask), folder, resume, force), folder)
 
 
@@ -94,10 +95,12 @@ def _kind(name: str, level: str | None, data: Path | None, versions: int | None,
 
 
 def _carried_out(experiment: Callable[..., dict[str, Any]], folder: Path, resume: bool, force: bool) -> dict[str, Any]:
+    from trmfin.learn.memory import keep_memory
     from trmfin.progress import TrainingProgress
     from trmfin.puzzles.experiment import check_free
     from trmfin.scoring.folder import locked
 
+    keep_memory()
     with locked(folder):
         check_free(folder, resume=resume, force=force)
         with TrainingProgress(1) as progress:

@@ -162,9 +162,8 @@ class Contestant:
             )
             paper.load_state_dict(recursion.state_dict())
             recursion = paper
-        if self.compiled:
-            for block in recursion.blocks:
-                block.compile()
+        if self.compiled and isinstance(recursion, Core):
+            recursion.compile_blocks()
         torch.manual_seed(1)  # the same embedding and heads, whatever the recursion drew
         model = Puzzle(recursion, c.width, torch.bfloat16 if self.weights == "cast per call" else None)
         return model.bfloat16() if self.weights == "cast once" else model

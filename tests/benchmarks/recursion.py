@@ -7,7 +7,7 @@
 training    one supervision step of a batch: embedding, recursion, logits and halt logit, loss, backward, AdamW. samples/s: of such steps.
 inference   all supervision steps of a batch without gradient, and the digits chosen after the last.
 ours        `Core`. bf16: autocast, as `trmfin.learn.supervise` does; cast once: the weights themselves in bf16, inference only;
-            compiled: `torch.compile` of its net.
+            compiled: `torch.compile` of its blocks.
 transcription  tests/model/transcription.py, eager. bf16: autocast; cast per call: a bf16 state, and each weight cast where it is
             used, as the official code does.
 package     `tiny-recursive-model` of PyPI: its own embedding, losses and `predict`, which never halts here; MLPMixer1D, or the
@@ -15,8 +15,9 @@ package     `tiny-recursive-model` of PyPI: its own embedding, losses and `predi
             much as ours.
 
 Contestants take turns, in --rounds rounds of which every other runs backwards, so that a machine that drifts drifts for all; a rate
-is the median of rounds. GFLOP/s count products only, by one arithmetic for all. peak: the best of five products of two square
-matrices (--gemm), in the same run. x transcription, x package: the rate over that of the fastest of them in the same precision.
+is the median of rounds. Memory that was freed stays with the process (`trmfin.learn.memory`), whoever runs. GFLOP/s count products
+only, by one arithmetic for all. peak: the best of five products of two square matrices (--gemm), in the same run. x transcription,
+x package: the rate over that of the fastest of them in the same precision.
 --halt-mean: a second table, of inference in which samples leave the batch as the halt head of a trained network might have it.
 """
 
@@ -46,6 +47,7 @@ from tests.benchmarks.contestants import (  # noqa: E402
     inference,
     training,
 )
+from trmfin.learn.memory import keep_memory  # noqa: E402
 
 Kind = Literal["training", "inference"]
 Rates = dict[tuple[str, Kind], float]  # samples per second
@@ -229,6 +231,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=20, help="of each contestant and kind, over all rounds; a call is never cut")
     options.add_argument("--gemm", type=int, default=4096)
     asked = options.parse_args()
+    keep_memory()
     asked.sweep = SWEEP if asked.sweep == [] else asked.sweep
     torch.set_num_threads(asked.threads)
     fields = {name.replace("-", "_") for name in numbers} | {"mixer"}

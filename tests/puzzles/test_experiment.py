@@ -16,7 +16,7 @@ from trmfin.model.refine import Thinking
 from trmfin.puzzles import experiment
 from trmfin.puzzles.board import FOUR, NINE, Shuffle
 from trmfin.puzzles.experiment import Ask, lines, run
-from trmfin.puzzles.judge import MARGINS, Answered
+from trmfin.puzzles.judge import MARGINS, SAFETY, Answered
 from trmfin.puzzles.kinds import KINDS, Kind, Parts, of_level, sudoku_kind
 from trmfin.puzzles.puzzles import Puzzles
 from trmfin.puzzles.sudoku import of_level as drawn
@@ -80,7 +80,7 @@ def test_the_result_is_what_anyone_finds_in_the_answers(tmp_path: Path) -> None:
     right = [solves(4, (2, 2), *row) for row in told.select("puzzle", "answer").rows()]
     assert told["valid"].to_list() == right == told["exact"].to_list() and 0 < np.mean(right) < 1
     assert result["exact"]["3"] == result["valid"] == np.mean(right) and list(result["exact"]) == ["1", "2", "3"]
-    assert result["halted"]["mean_steps"] == told["halting_step"].mean() and result["halted"]["margin"] in MARGINS
+    assert result["halted"]["mean_steps"] == told["halting_step"].mean() and result["halted"]["margin"] - SAFETY in MARGINS
     assert result["held_out"] == len(told) == 30 and result["trained_on"] > 100
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
     assert {"puzzle", "exact", "valid", "cpu_seconds", "parameters", "seed"} <= set(result)

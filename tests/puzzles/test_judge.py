@@ -9,7 +9,7 @@ from trmfin.model.network import Network
 from trmfin.model.refine import Thinking
 from trmfin.puzzles.board import FOUR
 from trmfin.puzzles.experiment import hardest
-from trmfin.puzzles.judge import MARGINS, Answered, answer, answer_early, least_margin
+from trmfin.puzzles.judge import MARGINS, SAFETY, Answered, answer, answer_early, safe_margin
 from trmfin.puzzles.puzzle_samples import PuzzleSamples
 from trmfin.puzzles.sudoku import generate
 
@@ -31,11 +31,11 @@ def test_a_puzzle_halts_at_the_first_step_above_the_margin_or_at_the_last() -> N
     assert ANSWERED.at(np.array([1, 2, 3])).tolist() == [[1, 2], [3, 0], [0, 0]]
 
 
-def test_the_least_margin_is_the_first_that_loses_nothing() -> None:
-    assert least_margin(ANSWERED) == 3.0
-    assert least_margin(ANSWERED.of(0)) == 0.0
+def test_the_safe_margin_is_above_the_first_that_loses_nothing() -> None:
+    assert safe_margin(ANSWERED) == SAFETY + 3.0
+    assert safe_margin(ANSWERED.of(0)) == SAFETY
     halted = Answered(grids=ANSWERED.grids[1:2], halts=np.full((1, 3), 99, np.float32), truth=TRUTH[1:2])
-    assert least_margin(halted) == MARGINS[-1]
+    assert safe_margin(halted) == SAFETY + MARGINS[-1]
 
 
 def test_the_puzzle_that_is_shown_is_solved_in_the_end_and_last() -> None:

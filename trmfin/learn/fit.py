@@ -68,6 +68,7 @@ def fit(
     checkpoint: Path | None = None,
     max_seconds: float | None = None,
     device: str = "cpu",
+    compiled: bool = False,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Train one network on the rows `train`, keep the averaged weights with the lowest loss on `validation`.
@@ -77,17 +78,16 @@ def fit(
     validation and resumed from where it exists; without max_seconds a resumed run is bit-identical to an undisturbed one.
     max_seconds: train for about so long, over at most as many steps as without it; the learning rate falls to 0 by then, and
     validations are spread over that time. Weights then depend on the machine's speed. A run resumed with it has the share of
-    its time left that it had at its checkpoint. device: where the network is trained, as torch names it.
+    its time left that it had at its checkpoint. device: where the network is trained, as torch names it; compiled:
+    the network's blocks by `torch.compile`, which moves results in their last digits.
     Raises DataError where the primary target has no known training or validation labels, ConfigError where a setting would
     do nothing, RunError where training diverges.
     """
-    for name, rows in (("training", train), ("validation", validation)):
-        if not sequences.known[rows].any():
-            raise DataError(
-                f"{name} rows: {len(rows)} rows, none with a known target {sequences.task.primary!r}; training needs labelled samples"
-            )
+    check_labels(sequences, train, validation)
     settings.check_for(sequences)
     run = start(sequences, train, fitted, model, settings, initial, max_seconds, device)
+    if compiled:
+        run.network.core.compile_blocks()
     identity, clock = saved.identity(sequences, train, validation, model, settings), run.clock
     if checkpoint is not None and checkpoint.exists():
         saved.load(checkpoint, run, identity=identity)
@@ -117,6 +117,15 @@ def fit(
         history=run.history,
         depths=dict(sorted(run.slots.depths.items())),
     )
+
+
+def check_labels(sequences: Samples, train: Rows, validation: Rows) -> None:
+    """Raises DataError where one of both has nothing to learn from."""
+    for name, rows in (("training", train), ("validation", validation)):
+        if not sequences.known[rows].any():
+            raise DataError(
+                f"{name} rows: {len(rows)} rows, none with a known target {sequences.task.primary!r}; training needs labelled samples"
+            )
 
 
 def start(

@@ -49,6 +49,11 @@ class Core(nn.Module):
         """The fixed, untrained state every sample begins from, broadcast over tokens. x: (B, L, D)."""
         return State(self.start_y.expand_as(x), self.start_z.expand_as(x))
 
+    def compile_blocks(self) -> None:
+        """Let `torch.compile` write the blocks' code, which takes a C++ compiler or a GPU, and seconds to minutes."""
+        for block in (*self.blocks, *self.answer_blocks):
+            block.compile()
+
     def net(self, h: Tensor, setting: Setting) -> Tensor:
         """The network that refines z, and y too where there is but one. (B, L, D) → (B, L, D)."""
         for block, weights in zip(self.blocks, setting.weights, strict=True):
@@ -83,33 +88,29 @@ class Core(nn.Module):
         """
         n, T = depth or self.config.depth
         last = n if self.config.gradient == "cycle" else 1
-        kept, inside = state.y.dtype, setting.dtype  # half precision is for thinking; what is carried stays as it is
-        x, state = x.to(inside), State(state.y.to(inside), state.z.to(inside))
         with torch.no_grad():
             for _ in range(T - 1):
                 state = self.cycle(x, state, setting, n)
             if last < n:
                 state = State(state.y, self.latent(x, state, setting, n - last))
-        y, z = self.cycle(x, state, setting, last)
-        return State(y.to(kept), z.to(kept))
+        return self.cycle(x, state, setting, last)
 
     def setting(self, mask: Tensor, bias: Tensor | None = None) -> Setting:
         """What `net` needs beside the tokens. mask: (B, L) bool, True for a token; bias: (B, H, L, L) or None.
 
-        A batch without padding takes the faster path without a mask; the answer is the same. Where products are asked for
-        in half precision, tokens are in it too.
+        A batch without padding takes the faster path without a mask; the answer is the same. Where half precision is asked
+        for, products are in it, and tokens between them are not: in it they cost a point of accuracy (docs/log.md).
         """
         hidden = None if bool(mask.all()) else ~mask
-        dtype = precision_of(self.start_y)
+        dtype, narrow = self.start_y.dtype, precision_of(self.start_y)
         if hidden is not None and self.config.mixer == "attention":
             wall = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(hidden, float("-inf"))[:, None, None, :]
             bias = wall if bias is None else bias + wall  # (B, H or 1, L or 1, L)
-        bias = None if bias is None else bias.to(dtype)
-        turns = self.turns[: mask.shape[1]].to(torch.promote_types(dtype, torch.float32).to_complex())
+        turns = self.turns[: mask.shape[1]].to(dtype.to_complex())
         weights, answer_weights = (
-            tuple(cast(Block, block).weights(dtype) for block in blocks) for blocks in (self.blocks, self.answer_blocks)
+            tuple(cast(Block, block).weights(narrow) for block in blocks) for blocks in (self.blocks, self.answer_blocks)
         )
-        return Setting(dtype=dtype, weights=weights, answer_weights=answer_weights, turns=turns, hidden=hidden, bias=bias)
+        return Setting(weights=weights, answer_weights=answer_weights, turns=turns, hidden=hidden, bias=bias)
 
     def _damped(self, old: Tensor, new: Tensor) -> Tensor:
         """An update that keeps a share of the old state, so that repeating it settles (EqR; 0 in TRM)."""
@@ -117,7 +118,7 @@ class Core(nn.Module):
 
 
 def precision_of(values: Tensor) -> torch.dtype:
-    """What is computed with where these values lie: the precision of the autocast that is on, or their own."""
+    """What these values are multiplied in: the precision of the autocast that is on where they lie, or their own."""
     device = values.device.type
     half = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.get_autocast_dtype(device) if half else values.dtype

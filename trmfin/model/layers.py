@@ -66,7 +66,7 @@ class Norm(torch.autograd.Function):
         return torch.addcmul(g, out, torch.linalg.vecdot(g, out).unsqueeze(-1), value=-1 / g.shape[-1]).mul_(r)
 
 
-Weights = tuple[Tensor, ...]  # of one part of a block, as its passes use them: in the tokens' precision, and cut into parts
+Weights = tuple[Tensor, ...]  # of one part of a block, as its passes use them: in the precision of products, and cut into parts
 
 
 class SwiGLU(nn.Module):
@@ -84,6 +84,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, h: Tensor, weights: Weights) -> Tensor:
         gate, up, down = weights
+        h = h.to(gate.dtype)
         return F.linear(F.silu(F.linear(h, gate)) * F.linear(h, up), down)
 
 
@@ -108,7 +109,6 @@ class Setting:
     Weights stand here, not with their blocks, so that they are cast and cut once, not at each of the many passes.
     """
 
-    dtype: torch.dtype  # of the tokens while they are thought over
     weights: tuple[tuple[Weights, Weights], ...]  # of each block
     answer_weights: tuple[tuple[Weights, Weights], ...]  # of each block of the network that refines y, where it has its own
     turns: Tensor  # (L, head_width / 2) complex: rotary positions
@@ -137,7 +137,8 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor, setting: Setting, weights: Weights) -> Tensor:
         *parts, out = weights
-        qk, v = (F.linear(h, part).unflatten(-1, (-1, self.head_width)).transpose(1, 2) for part in parts)
+        narrow = h.to(out.dtype)
+        qk, v = (F.linear(narrow, part).unflatten(-1, (-1, self.head_width)).transpose(1, 2) for part in parts)
         q, k = rotate(qk, setting.turns).chunk(2, dim=1)  # each (B, H, L, head_width), like v
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=setting.bias)
         return rms_norm(h + F.linear(mixed.transpose(1, 2).flatten(2), out))

@@ -15,7 +15,7 @@ class PlainCore(Core):
 
     def forward(self, x: Tensor, state: State, setting: Setting, depth: Depth | None = None) -> State:
         """The answer is what the blocks make of the question. x: (B, L, D)."""
-        return State(self.net(rms_norm(x).to(setting.dtype), setting).to(x.dtype), state.z)
+        return State(self.net(rms_norm(x), setting), state.z)
 
 
 class GruCore(nn.Module):
@@ -28,6 +28,9 @@ class GruCore(nn.Module):
         super().__init__()
         self.gru = nn.GRU(config.width, config.width, num_layers=config.blocks, batch_first=True)
 
+    def compile_blocks(self) -> None:
+        """There are none: a GRU is torch's own."""
+
     def start(self, x: Tensor) -> State:
         return State(torch.zeros_like(x), torch.zeros_like(x))
 
@@ -38,7 +41,7 @@ class GruCore(nn.Module):
 
     def setting(self, mask: Tensor, bias: Tensor | None = None) -> Setting:
         """Nothing but the padding: there are no positions and no attention to bias."""
-        return Setting(dtype=torch.float32, weights=(), answer_weights=(), turns=torch.zeros(0), hidden=None if bool(mask.all()) else ~mask)
+        return Setting(weights=(), answer_weights=(), turns=torch.zeros(0), hidden=None if bool(mask.all()) else ~mask)
 
 
 def core(config: ModelConfig, length: int) -> Core | GruCore:

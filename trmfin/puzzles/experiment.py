@@ -23,7 +23,7 @@ from trmfin.learn.supervise import precision
 from trmfin.learn.threads import threads
 from trmfin.model.network import Network
 from trmfin.model.refine import AS_TRAINED, Thinking
-from trmfin.puzzles.judge import Answered, answer, least_margin
+from trmfin.puzzles.judge import Answered, answer, safe_margin
 from trmfin.puzzles.kinds import Kind, Parts, Subject
 from trmfin.puzzles.pictures import draw_refinement
 from trmfin.puzzles.puzzle_samples import PuzzleSamples
@@ -45,6 +45,7 @@ class Lesson:
     thinking: Thinking = AS_TRAINED
     max_seconds: float | None = None
     device: str = "cpu"
+    compiled: bool = False
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -84,7 +85,7 @@ def run(ask: Ask, out: Path, tell: Callable[[Progress], None], say: Callable[[st
         with precision(network, ask.recipe.training):
             answered = answer(network, samples, np.arange(len(samples)), ask.thinking)
             tried = ask.kind.samples(parts.validation, ask.recipe.training.seed)
-            margin = least_margin(answer(network, tried, np.arange(len(tried)), ask.thinking))
+            margin = safe_margin(answer(network, tried, np.arange(len(tried)), ask.thinking))
     result = _result(ask, parts, network, answered, margin, spent)
     remove_file(out / RESULT)
     write_answers(out / ANSWERS, ask.kind, parts.test, answered, margin)
@@ -179,12 +180,15 @@ def taught(
             checkpoint=out / CHECKPOINT,
             max_seconds=ask.max_seconds,
             device=ask.device,
+            compiled=ask.compiled,
             tell=told,
         )
         weights = trained.weights
         save_weights(out / NETWORK, weights, belongs)
     remove_file(out / CHECKPOINT)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    if ask.compiled:
+        network.core.compile_blocks()
     return network.to(ask.device)
 
 

@@ -16,6 +16,7 @@ from trmfin.puzzles.puzzles import Grids
 
 BATCH = 128
 MARGINS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)  # halt logits above which a puzzle may stop
+SAFETY = 0.5  # added to the margin found on few puzzles
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,8 +68,8 @@ def answer(
     return Answered(grids=np.concatenate(grids), halts=np.concatenate(halts), truth=np.concatenate(truth))
 
 
-def least_margin(answered: Answered) -> float:
-    """The least of MARGINS by which halting loses no puzzle that all steps solve; the largest where each loses one.
+def safe_margin(answered: Answered) -> float:
+    """SAFETY above the least of MARGINS by which halting loses no puzzle that all steps solve; the largest where each loses one.
 
     A halt head is surer of puzzles that it has not learnt from than it should be, so its own threshold, 0, costs answers.
     """
@@ -77,7 +78,7 @@ def least_margin(answered: Answered) -> float:
     def kept(margin: float) -> bool:
         return bool((answered.at(answered.halting_step(margin)) == answered.truth).all(1).sum() >= solved)
 
-    return next((margin for margin in MARGINS if kept(margin)), MARGINS[-1])
+    return SAFETY + next((margin for margin in MARGINS if kept(margin)), MARGINS[-1])
 
 
 def answer_early(
