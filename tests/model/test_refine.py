@@ -137,6 +137,28 @@ def test_of_each_sample_the_run_is_taken_that_was_asked_for(monkeypatch: pytest.
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("members", [None, 2])
+def test_what_moves_on_padding_settles_nothing(members: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Network | Ensemble = network(monthly_panel) if members is None else ensemble(members=members)
+    batch = whole(monthly_panel)
+    assert not batch.mask.all()
+    asked: list[torch.Tensor] = []
+    monkeypatch.setattr("trmfin.model.refine.picked", lambda runs, confidence: asked.append(confidence) or runs[0])
+    core = type(model.core)
+    loudness, plain, padding = iter([0.0] * 3 + [100.0] * 3), core.__call__ if members else core.forward, torch.from_numpy(~batch.mask)
+
+    def moved(self: Any, x: torch.Tensor, state: State, setting: Any) -> State:
+        y, z = plain(self, x, state, setting)
+        where = padding[:, None, :, None] if members else padding[..., None]
+        return State(y + next(loudness) * where, z)
+
+    monkeypatch.setattr(core, "__call__" if members else "forward", moved)
+    for _ in range(2):
+        list(answers(model, batch, replace(RESTARTED, steps=1)))
+    torch.testing.assert_close(*asked)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("thinking", [STIRRED, replace(STIRRED, pick="residual"), RESTARTED])
 def test_an_ensemble_of_one_is_thought_over_as_its_member_is(thinking: Thinking) -> None:
     together, batch = ensemble(members=1), whole(monthly_panel)

@@ -1,5 +1,7 @@
 """Puzzles as samples: what stands at which token, and what a look depends on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,6 +82,8 @@ def test_a_mazes_answer_may_be_any_of_its_symbols() -> None:
 def test_what_a_set_is_made_of_tells_it_from_others() -> None:
     one, other = samples(), kind().samples(PUZZLES, seed=4, redrawn=True)
     assert [a.tobytes() for a in one.arrays()] != [a.tobytes() for a in other.arrays()]
+    still = replace(one, redraw=None)
+    assert [a.tobytes() for a in one.arrays()] != [a.tobytes() for a in still.arrays()]
     assert one.known.all() and len(one.known) == len(one)
 
 

@@ -59,12 +59,13 @@ AS_TRAINED = Thinking()
 def answers(network: Network | Ensemble, batch: Batch, thinking: Thinking = AS_TRAINED) -> Iterator[Answer]:
     """The answer after each supervision step; y and z are detached between steps."""
     x, setting = network.encode(batch), network.setting(batch)
+    tokens = torch.from_numpy(batch.mask).to(x.device).view(len(x), *[1] * (x.ndim - 3), -1, 1)  # (B, L, 1), or (B, 1, L, 1)
     states = [begin(network.core.start(x), thinking, run) for run in range(thinking.rollouts)]
     for step in range(thinking.steps or network.config.supervision_steps):
         before = [stirred(state.detach(), thinking, run, step) for run, state in enumerate(states)]
         states = [network.core(x, state, setting) for state in before]  # type: ignore[arg-type]
         runs = [network.read(state, setting) for state in states]  # type: ignore[arg-type]
-        yield runs[0] if len(runs) == 1 else picked(runs, _confidence(runs, before, states, thinking.pick))
+        yield runs[0] if len(runs) == 1 else picked(runs, _confidence(runs, before, states, tokens, thinking.pick))
 
 
 def answers_until_halted(network: Network, batch: Batch, steps: int | None = None, margin: float = 0.0) -> tuple[Answer, Tensor]:
@@ -116,11 +117,11 @@ def picked(runs: list[Answer], confidence: Tensor) -> Answer:
     return Answer(logits=logits, halt=torch.stack([run.halt for run in runs])[best, samples])
 
 
-def _confidence(runs: list[Answer], before: list[State], after: list[State], pick: str) -> Tensor:
-    """(runs, B): the halt logit, or minus how far the step has moved y."""
+def _confidence(runs: list[Answer], before: list[State], after: list[State], tokens: Tensor, pick: str) -> Tensor:
+    """(runs, B): the halt logit, or minus how far the step has moved y. tokens: True where y is of a token, not of padding."""
     if pick == "halt":
         return torch.stack([run.halt for run in runs])
-    return torch.stack([-(new.y - old.y).flatten(1).norm(dim=1) for old, new in zip(before, after, strict=True)])
+    return torch.stack([-((new.y - old.y) * tokens).flatten(1).norm(dim=1) for old, new in zip(before, after, strict=True)])
 
 
 def _written(kept: Answer, places: Tensor, answer: Answer) -> Answer:

@@ -76,7 +76,8 @@ class PuzzleSamples:
 
     def arrays(self) -> list[NDArray[Any]]:
         owner = [] if self.owner is None else [self.owner]
-        return [self.puzzles.questions, self.puzzles.answers, np.array([self.looks, self.seed, self.first_answer]), *owner]
+        redraw = [] if self.redraw is None else [np.frombuffer(type(self.redraw).__qualname__.encode(), np.uint8)]
+        return [self.puzzles.questions, self.puzzles.answers, np.array([self.looks, self.seed, self.first_answer]), *redraw, *owner]
 
     def look(self, rows: ArrayLike) -> Puzzles:
         """The puzzles `rows` (B,) as they are redrawn."""
