@@ -58,7 +58,7 @@ def main(
       python -m trmfin.puzzle sudoku4
       python -m trmfin.puzzle sudoku6 --data my_puzzles.txt --out build/mine
       python -m trmfin.puzzle sudoku6 --resume --steps 64 --rollouts 8 --noise 0.5 --pick halt
-      python -m trmfin.puzzle arc1 --config small.toml --versions 2 --tasks 20 --max-seconds 30
+      python -m trmfin.puzzle arc1 --config small.toml --versions 2 --tasks 20
     """
     from trmfin.learn.recipe import Recipe
     from trmfin.model.refine import Thinking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -23,7 +23,7 @@ HALT_WEIGHT = 0.5
 
 Family = Literal["ours", "transcription", "package"]
 Precision = Literal["fp32", "bf16"]
-Weights = Literal["as they are", "autocast", "cast once", "cast per call"]
+Weights = Literal["as they are", "autocast", "cast per call"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +146,7 @@ class Contestant:
     family: Family
     precision: Precision
     weights: Weights = "as they are"
+    half_tokens: bool = False
     compiled: bool = False
 
     def solver(self, sizes: Sizes) -> Puzzle | Package:
@@ -153,7 +154,7 @@ class Contestant:
         torch.manual_seed(0)
         if self.family == "package":
             return Package(sizes)
-        c = sizes.config
+        c = replace(sizes.config, half_tokens=self.half_tokens)
         heads = c.heads if c.mixer == "attention" else 0
         recursion: Core | TinyRecursiveModel = Core(c, sizes.tokens)
         if self.family == "transcription":
@@ -165,25 +166,19 @@ class Contestant:
         if self.compiled and isinstance(recursion, Core):
             recursion.compile_blocks()
         torch.manual_seed(1)  # the same embedding and heads, whatever the recursion drew
-        model = Puzzle(recursion, c.width, torch.bfloat16 if self.weights == "cast per call" else None)
-        return model.bfloat16() if self.weights == "cast once" else model
+        return Puzzle(recursion, c.width, torch.bfloat16 if self.weights == "cast per call" else None)
 
     def context(self) -> AbstractContextManager[object]:
         return torch.autocast("cpu", torch.bfloat16) if self.weights == "autocast" else nullcontext()
-
-    @property
-    def learns(self) -> bool:
-        """Steps of an optimiser are too small for weights kept in bf16."""
-        return self.weights != "cast once"
 
 
 CONTESTANTS = {
     "ours fp32": Contestant(family="ours", precision="fp32"),
     "ours bf16": Contestant(family="ours", precision="bf16", weights="autocast"),
-    "ours bf16, cast once": Contestant(family="ours", precision="bf16", weights="cast once"),
+    "ours bf16, tokens too": Contestant(family="ours", precision="bf16", weights="autocast", half_tokens=True),
     "ours compiled fp32": Contestant(family="ours", precision="fp32", compiled=True),
     "ours compiled bf16": Contestant(family="ours", precision="bf16", weights="autocast", compiled=True),
-    "ours compiled bf16, cast once": Contestant(family="ours", precision="bf16", weights="cast once", compiled=True),
+    "ours compiled bf16, tokens too": Contestant(family="ours", precision="bf16", weights="autocast", half_tokens=True, compiled=True),
     "transcription fp32": Contestant(family="transcription", precision="fp32"),
     "transcription bf16": Contestant(family="transcription", precision="bf16", weights="autocast"),
     "transcription bf16, cast per call": Contestant(family="transcription", precision="bf16", weights="cast per call"),

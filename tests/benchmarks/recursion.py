@@ -6,7 +6,7 @@
 
 training    one supervision step of a batch: embedding, recursion, logits and halt logit, loss, backward, AdamW. samples/s: of such steps.
 inference   all supervision steps of a batch without gradient, and the digits chosen after the last.
-ours        `Core`. bf16: autocast, as `trmfin.learn.supervise` does; cast once: the weights themselves in bf16, inference only;
+ours        `Core`. bf16: autocast, as `trmfin.learn.supervise` does; tokens too: `half_tokens`, as the paper's size has it;
             compiled: `torch.compile` of its blocks.
 transcription  tests/model/transcription.py, eager. bf16: autocast; cast per call: a bf16 state, and each weight cast where it is
             used, as the official code does.
@@ -113,14 +113,13 @@ def no_compiler() -> str:
 
 
 def measured(names: Sequence[str], sizes: Sizes, rounds: int, seconds: float) -> Rates:
-    """Samples per second of each contestant at each kind of work that it can do."""
+    """Samples per second of each contestant at each kind of work."""
     torch.compiler.reset()  # or a sweep meets the limit of recompilations
     jobs: dict[tuple[str, Kind], Callable[[], object]] = {}
     tokens, labels = batch(sizes)
     for name in names:
         contestant = CONTESTANTS[name]
-        if contestant.learns:
-            jobs[name, "training"] = training(contestant, contestant.solver(sizes).train(), tokens, labels)
+        jobs[name, "training"] = training(contestant, contestant.solver(sizes).train(), tokens, labels)
         jobs[name, "inference"] = inference(contestant, contestant.solver(sizes).eval(), tokens, sizes.steps)
     return {job: rate * sizes.batch for job, rate in taken_in_turns(jobs, rounds, seconds).items()}
 

@@ -1,5 +1,6 @@
 """Training one network: that it learns, repeats itself to the bit, stops when told, and does what its settings say."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -301,3 +302,15 @@ def test_a_single_supervision_step_is_enough_for_exact_halting() -> None:
     model, row = replace(MODEL, core="gru", supervision_steps=1), np.array([0])
     trained = fit(sequences.aligned(fitted), row, row, fitted=fitted, model=model, settings=replace(SHORT, batch_size=4, epochs=20))
     assert set(trained.depths) == {1}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++, which torch.compile needs on a processor")
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own parts
+def test_a_compiled_network_learns_what_it_learns_uncompiled() -> None:
+    settings = replace(SHORT, steps=4, validations=1)
+    torch._dynamo.utils.counters.clear()  # type: ignore[attr-defined]
+    compiled, plain = train(settings=settings, compiled=True), train(settings=settings)
+    assert torch._dynamo.utils.counters["frames"]["ok"]  # type: ignore[attr-defined]
+    for name, value in plain.weights.items():
+        np.testing.assert_allclose(compiled.weights[name], value, atol=1e-4, err_msg=name)
+    assert not same(compiled, train(settings=replace(settings, seed=1)))

@@ -129,7 +129,9 @@ def test_a_processor_that_does_not_gain_trains_as_if_nothing_had_been_asked_for(
     assert same(train(settings=replace(SHORT, half_precision=True)), train())
 
 
-@pytest.mark.parametrize("changes", [{}, {"mixer": "mlp"}, {"nets": 2, "gradient": "step", "damping": 0.05, "answer_steps": 2}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"mixer": "mlp"}, {"nets": 2, "gradient": "step", "damping": 0.05, "answer_steps": 2}, {"half_tokens": True}]
+)
 def test_weights_states_and_losses_stay_in_single_precision(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     gaining(monkeypatch, True)
     settings = replace(SHORT, half_precision=True, state_noise=0.1, random_start=True)

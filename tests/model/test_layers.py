@@ -106,7 +106,7 @@ def test_rotary_turns_pairs_of_channels_and_keeps_length() -> None:
 def test_attention_with_a_bias_per_head_equals_the_hand_computed_one() -> None:
     layer = Attention(ModelConfig(width=8, head_width=4))
     h, bias = torch.randn(1, 5, 8), torch.randn(1, 2, 5, 5)
-    setting = Setting(weights=(), answer_weights=(), turns=rotary_turns(5, 4), bias=bias)
+    setting = Setting(dtype=h.dtype, weights=(), answer_weights=(), turns=rotary_turns(5, 4), bias=bias)
     found = layer(h, setting, layer.weights(h.dtype))[0]
     weights = {f"mixer.{name}": value for name, value in layer.named_parameters()}
     expected = by_hand.norm(h[0] + by_hand.attention(h[0], weights, "mixer", 2, torch.zeros(5, dtype=torch.bool), bias[0]))

@@ -142,7 +142,7 @@ def test_without_damping_an_update_is_the_new_state_to_the_bit() -> None:
     assert torch.equal(found.y, y) and torch.equal(found.z, z)
 
 
-@pytest.mark.parametrize("changes", [{}, {"mixer": "mlp"}, {"nets": 2, "gradient": "step", "damping": 0.05}])
+@pytest.mark.parametrize("changes", [{}, {"mixer": "mlp"}, {"nets": 2, "gradient": "step", "damping": 0.05}, {"half_tokens": True}])
 def test_products_in_half_precision_keep_every_gradient(changes: dict[str, object]) -> None:
     """The cycles without gradient come first: what they leave of a weight in bfloat16 must not stand in for one that learns."""
     model, x = peer(answer_steps=2, **changes).float(), question().float().requires_grad_()
@@ -151,6 +151,19 @@ def test_products_in_half_precision_keep_every_gradient(changes: dict[str, objec
         y = stepped(model, x).y
     for name, gradient in gradients(model, x, y).items():
         assert (gradient - exact[name]).norm() < 0.2 * exact[name].norm(), name
+
+
+@pytest.mark.parametrize("mixer", ["attention", "mlp"])
+@pytest.mark.parametrize("half_tokens", [False, True])
+def test_tokens_are_in_half_precision_where_asked_for(half_tokens: bool, mixer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = peer(mixer=mixer, half_tokens=half_tokens).float(), question().float()
+    seen, net = [], Core.net
+    monkeypatch.setattr(Core, "net", lambda self, h, setting: seen.append(h.dtype) or net(self, h, setting))
+    assert stepped(model, x).y.dtype == torch.float32 and set(seen) == {torch.float32}
+    seen.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = stepped(model, x).y
+    assert set(seen) == {torch.bfloat16 if half_tokens else torch.float32} and y.dtype == torch.float32
 
 
 def test_a_plain_core_passes_its_blocks_once_whatever_the_state() -> None:

@@ -38,6 +38,7 @@ class ModelConfig:
     nets: int = 1  # networks: one for both y and z, or one each (HRM)
     gradient: Gradient = "cycle"  # what carries gradient: the last of the T cycles, or only its last update of z and of y (HRM)
     damping: float = 0.0  # share of the old state that an update keeps (EqR: .05)
+    half_tokens: bool = False  # where products are in half precision, tokens between them are too, as in the official code
     bins: int = 24  # piecewise-linear pieces per number field
     members: int = 1  # networks whose logits are averaged
 
@@ -65,6 +66,8 @@ class ModelConfig:
                 f"model config: core {self.core!r} has no recursion, so supervision_steps and nets must be 1, gradient 'cycle' and "
                 f"damping 0; found {self.supervision_steps}, {self.nets}, {self.gradient!r}, {self.damping}"
             )
+        if not isinstance(self.half_tokens, bool):
+            raise ConfigError(f"model config: half_tokens is {self.half_tokens!r}; it must be true or false")
         if self.nets > 2:
             raise ConfigError(f"model config: nets is {self.nets}; expected 1, or 2 for one of y and one of z")
         if isinstance(self.damping, bool) or not isinstance(self.damping, int | float) or not 0 <= self.damping < 1:
@@ -109,7 +112,9 @@ def swiglu_width(width: int, multiple: int) -> int:
 PRESETS: dict[str, ModelConfig] = {
     "tiny": ModelConfig(width=32, latent_steps=2, answer_steps=1, supervision_steps=3),  # one net for scoring on a CPU
     "small": ModelConfig(width=32, latent_steps=2, answer_steps=1, supervision_steps=3, members=8),
-    "paper": ModelConfig(width=512, head_width=64, inner_multiple=256, latent_steps=6, answer_steps=3, supervision_steps=16),
+    "paper": ModelConfig(
+        width=512, head_width=64, inner_multiple=256, latent_steps=6, answer_steps=3, supervision_steps=16, half_tokens=True
+    ),
 }
 
 

@@ -88,29 +88,34 @@ class Core(nn.Module):
         """
         n, T = depth or self.config.depth
         last = n if self.config.gradient == "cycle" else 1
+        kept, inside = state.y.dtype, setting.dtype  # what is carried from step to step stays as it is
+        x, state = x.to(inside), State(state.y.to(inside), state.z.to(inside))
         with torch.no_grad():
             for _ in range(T - 1):
                 state = self.cycle(x, state, setting, n)
             if last < n:
                 state = State(state.y, self.latent(x, state, setting, n - last))
-        return self.cycle(x, state, setting, last)
+        y, z = self.cycle(x, state, setting, last)
+        return State(y.to(kept), z.to(kept))
 
     def setting(self, mask: Tensor, bias: Tensor | None = None) -> Setting:
         """What `net` needs beside the tokens. mask: (B, L) bool, True for a token; bias: (B, H, L, L) or None.
 
-        A batch without padding takes the faster path without a mask; the answer is the same. Where half precision is asked
-        for, products are in it, and tokens between them are not: in it they cost a point of accuracy (docs/log.md).
+        A batch without padding takes the faster path without a mask; the answer is the same. Under autocast products are in
+        half precision, and tokens between them where the config has `half_tokens`.
         """
         hidden = None if bool(mask.all()) else ~mask
-        dtype, narrow = self.start_y.dtype, precision_of(self.start_y)
+        narrow = precision_of(self.start_y)
+        dtype = narrow if self.config.half_tokens else self.start_y.dtype
         if hidden is not None and self.config.mixer == "attention":
             wall = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(hidden, float("-inf"))[:, None, None, :]
             bias = wall if bias is None else bias + wall  # (B, H or 1, L or 1, L)
-        turns = self.turns[: mask.shape[1]].to(dtype.to_complex())
+        bias = None if bias is None else bias.to(dtype)
+        turns = self.turns[: mask.shape[1]].to(torch.promote_types(dtype, torch.float32).to_complex())
         weights, answer_weights = (
             tuple(cast(Block, block).weights(narrow) for block in blocks) for blocks in (self.blocks, self.answer_blocks)
         )
-        return Setting(weights=weights, answer_weights=answer_weights, turns=turns, hidden=hidden, bias=bias)
+        return Setting(dtype=dtype, weights=weights, answer_weights=answer_weights, turns=turns, hidden=hidden, bias=bias)
 
     def _damped(self, old: Tensor, new: Tensor) -> Tensor:
         """An update that keeps a share of the old state, so that repeating it settles (EqR; 0 in TRM)."""

@@ -109,6 +109,7 @@ class Setting:
     Weights stand here, not with their blocks, so that they are cast and cut once, not at each of the many passes.
     """
 
+    dtype: torch.dtype  # of tokens between products
     weights: tuple[tuple[Weights, Weights], ...]  # of each block
     answer_weights: tuple[tuple[Weights, Weights], ...]  # of each block of the network that refines y, where it has its own
     turns: Tensor  # (L, head_width / 2) complex: rotary positions

@@ -15,7 +15,7 @@ class PlainCore(Core):
 
     def forward(self, x: Tensor, state: State, setting: Setting, depth: Depth | None = None) -> State:
         """The answer is what the blocks make of the question. x: (B, L, D)."""
-        return State(self.net(rms_norm(x), setting), state.z)
+        return State(self.net(rms_norm(x).to(setting.dtype), setting).to(x.dtype), state.z)
 
 
 class GruCore(nn.Module):
@@ -41,7 +41,7 @@ class GruCore(nn.Module):
 
     def setting(self, mask: Tensor, bias: Tensor | None = None) -> Setting:
         """Nothing but the padding: there are no positions and no attention to bias."""
-        return Setting(weights=(), answer_weights=(), turns=torch.zeros(0), hidden=None if bool(mask.all()) else ~mask)
+        return Setting(dtype=torch.float32, weights=(), answer_weights=(), turns=torch.zeros(0), hidden=None if bool(mask.all()) else ~mask)
 
 
 def core(config: ModelConfig, length: int) -> Core | GruCore:
