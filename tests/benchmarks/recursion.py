@@ -50,6 +50,7 @@ from tests.benchmarks.contestants import (  # noqa: E402
 from trmfin.learn.memory import keep_memory  # noqa: E402
 
 Kind = Literal["training", "inference"]
+GRAPHS = 64  # of a block's code, at most: compiled contestants share it
 Rates = dict[tuple[str, Kind], float]  # samples per second
 KINDS: tuple[Kind, ...] = ("training", "inference")
 PER_KIND = ("samples/s", "GFLOP/s", "of peak", "x transcription", "x package")
@@ -114,7 +115,9 @@ def no_compiler() -> str:
 
 def measured(names: Sequence[str], sizes: Sizes, rounds: int, seconds: float) -> Rates:
     """Samples per second of each contestant at each kind of work."""
-    torch.compiler.reset()  # or a sweep meets the limit of recompilations
+    torch.compiler.reset()
+    torch._dynamo.config.recompile_limit = GRAPHS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # or who is called compiled runs uncompiled
     jobs: dict[tuple[str, Kind], Callable[[], object]] = {}
     tokens, labels = batch(sizes)
     for name in names:
