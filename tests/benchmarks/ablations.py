@@ -36,15 +36,16 @@ class Variant:
 
 
 PLAIN = {"core": "plain", "supervision_steps": 1}
+FLAT: dict[str, Any] = {"curriculum": []}
 VARIANTS: dict[str, Variant] = {
     "TRM, the recipe": Variant(paper="87.4"),
     "no EMA": Variant(training={"average_decay": 0.0}, paper="79.9"),
     "one-step gradient": Variant(model={"gradient": "step"}, paper="56.5"),
-    "T = n = 1 throughout": Variant(model={"latent_steps": 1, "answer_steps": 1}, training={"curriculum": []}),
+    "T = n = 1 throughout": Variant(model={"latent_steps": 1, "answer_steps": 1}, training=FLAT),
     "T = 3, n = 4 at the end": Variant(
         model={"latent_steps": 4, "answer_steps": 3}, training={"curriculum": [[0.0, 1, 1], [0.5, 2, 2], [0.8, 4, 3]]}
     ),
-    "no curriculum": Variant(training={"curriculum": []}),
+    "no curriculum": Variant(training=FLAT),
     "no deep supervision": Variant(model={"supervision_steps": 1}),
     "no halting in training": Variant(training={"halt_early": False}),
     "two nets": Variant(model={"nets": 2}, paper="82.4"),
@@ -54,10 +55,10 @@ VARIANTS: dict[str, Variant] = {
     "HRM, equal parameters": Variant(
         model={"nets": 2, "blocks": 1, "gradient": "step"}, training={"average_decay": 0.0, "curriculum": []}, paper="55.0"
     ),
-    "transformer, equal parameters": Variant(model=PLAIN | {"mixer": "attention"}),
-    "transformer, equal depth (12 blocks)": Variant(model=PLAIN | {"mixer": "attention", "blocks": 12}),
-    "MLP, equal parameters": Variant(model=PLAIN),
-    "MLP, equal depth (12 blocks)": Variant(model=PLAIN | {"blocks": 12}),
+    "transformer, equal parameters": Variant(model=PLAIN | {"mixer": "attention"}, training=FLAT),
+    "transformer, equal depth (12 blocks)": Variant(model=PLAIN | {"mixer": "attention", "blocks": 12}, training=FLAT),
+    "MLP, equal parameters": Variant(model=PLAIN, training=FLAT),
+    "MLP, equal depth (12 blocks)": Variant(model=PLAIN | {"blocks": 12}, training=FLAT),
 }
 
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/recursion.py [--width 512 --tokens 97 --batch 64 --T 3 --n 6 --mixer mlp --steps 4 --threads 2]
     python tests/benchmarks/recursion.py --steps 16 --halt-mean 4 --only "ours fp32" "ours bf16"
-    python tests/benchmarks/recursion.py --only "ours fp32" "transcription fp32" --sweep [batch=1,8,64,256 width=64,128]
+    python tests/benchmarks/recursion.py --only "ours fp32" "transcription fp32" --sweep [batch=1,8,32 width=64,128]
 
 training    one supervision step of a batch: embedding, recursion, logits and halt logit, loss, backward, AdamW. samples/s: of such steps.
 inference   all supervision steps of a batch without gradient, and the digits chosen after the last.
@@ -55,7 +55,7 @@ Rates = dict[tuple[str, Kind], float]  # samples per second
 KINDS: tuple[Kind, ...] = ("training", "inference")
 PER_KIND = ("samples/s", "GFLOP/s", "of peak", "x transcription", "x package")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-SWEEP = ["batch=1,8,64,256", "width=64,128,256,512", "tokens=16,36,97,256", "steps=1,4,16"]
+SWEEP = ["batch=1,8,32,128", "width=64,128,256,512", "tokens=16,36,97,256", "n=1,2,6", "steps=1,4"]
 
 
 def peak(dtype: torch.dtype, size: int) -> float:

@@ -177,6 +177,12 @@ def test_the_gru_has_as_many_optimiser_steps_as_the_recursive_network() -> None:
     assert planned_steps(60, peer.model, peer.training) == planned_steps(60, mine.model, mine.training)
 
 
+def test_the_gru_is_not_told_what_only_a_recursion_can_do() -> None:
+    told = replace(RECIPE, training=replace(RECIPE.training, curriculum=((0.0, 1, 1),), state_noise=0.1, random_start=True))
+    training = entry_recipe(replace(contest(), recipe=told), Entry(model="gru", seed=0, fold=0)).training
+    assert (training.curriculum, training.state_noise, training.random_start) == ((), 0.0, False)
+
+
 def test_a_recipe_is_the_contests_but_for_what_an_entry_names() -> None:
     pretrained = replace(contest(), recipe=replace(RECIPE, training=replace(RECIPE.training, pretrain_epochs=2.0)))
     assert entry_recipe(pretrained, Entry(model="scratch", seed=0, fold=0)) == RECIPE

@@ -11,6 +11,8 @@ from trmfin.learn.recipe import DEFAULT_PRESET, Recipe
 from trmfin.learn.settings import TrainSettings
 from trmfin.model.config import PRESETS
 
+PLAIN = '[model]\ncore = "plain"\nsupervision_steps = 1\n[training]\n'
+
 
 def read(text: str | bytes, folder: Path, seed: int = 0) -> Recipe:
     path = folder / "recipe.toml"
@@ -76,6 +78,8 @@ def test_a_file_may_change_single_values_of_another_recipe(tmp_path: Path) -> No
         ('[model]\ngradient = "half"', "gradient is 'half'; expected 'cycle' or 'step'"),
         ("[model]\ndamping = 1", "damping is 1; it must lie in"),
         ('[model]\ncore = "plain"', "core 'plain' has no recursion, so supervision_steps"),
+        (PLAIN + "curriculum = [[0, 1, 1]]", "curriculum set, but core 'plain' has no recursion, so it does nothing; set curriculum to"),
+        (PLAIN + "random_start = true\nstate_noise = 0.1", "state_noise, random_start set, but core 'plain' has no recursion"),
         ("[training", "cannot be read as TOML"),
         (b"preset = '\xff'", "cannot be read as TOML"),
     ],

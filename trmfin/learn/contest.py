@@ -226,7 +226,8 @@ def gru_recipe(sequences: Sequences, recipe: Recipe) -> Recipe:
     """A GRU with as many members, parameters and optimiser steps as the recursive network of a recipe."""
     model, training = gru_like(sequences, recipe.model), recipe.training
     more = mean_depth(recipe.model, training) / mean_depth(model, training)
-    return Recipe(model=model, training=replace(training, epochs=training.epochs * more))
+    plain = replace(training, curriculum=(), state_noise=0.0, random_start=False)  # what only a recursion has
+    return Recipe(model=model, training=replace(plain, epochs=training.epochs * more))
 
 
 def gru_like(sequences: Sequences, model: ModelConfig) -> ModelConfig:

@@ -9,9 +9,10 @@ from typing import Any
 
 from trmfin.errors import ConfigError
 from trmfin.learn.settings import TrainSettings
-from trmfin.model.config import ModelConfig, preset
+from trmfin.model.config import NO_RECURSION, ModelConfig, preset
 
 DEFAULT_PRESET = "small"
+OF_RECURSION = ("curriculum", "state_noise", "random_start")  # training settings that deepen or disturb it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,15 @@ class Recipe:
 
     model: ModelConfig
     training: TrainSettings
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where the training asks for what only a recursion has."""
+        idle = [name for name in OF_RECURSION if getattr(self.training, name)]
+        if self.model.core in NO_RECURSION and idle:
+            raise ConfigError(
+                f"training settings: {', '.join(idle)} set, but core {self.model.core!r} has no recursion, so it does nothing; "
+                "set curriculum to [], state_noise to 0 and random_start to false"
+            )
 
     @classmethod
     def default(cls, name: str = DEFAULT_PRESET, seed: int = 0) -> Recipe:
