@@ -1,0 +1,151 @@
+"""Card transactions → probability that the present one is fraud.
+
+Reads a table of transactions as the Fraud Detection Handbook publishes it (Le Borgne et al. 2022,
+https://fraud-detection-handbook.github.io), one line a transaction; columns that it does not know are left alone. Amounts
+are in currency units; more than two decimals are rounded half-even to two, and counted. Times are taken as UTC. Whether
+a transaction was fraud is told LABEL_DAYS later, and no history shows it before.
+"""
+
+from __future__ import annotations
+
+import dataframely as dy
+import polars as pl
+
+from trmfin import Field, History, Player, Prepared, Protocol, Reason, Target, Task
+
+LABEL_DAYS = 7  # until a transaction is known to be fraud or genuine
+DAYS = (1, 7, 30)  # windows of the Handbook's features
+CARD_LENGTH, TERMINAL_LENGTH = 32, 40
+OPTIONAL = {"optional": True}
+
+
+class Transactions(dy.Schema):
+    """One line a transaction; the label is not needed to score."""
+
+    TRANSACTION_ID = dy.String(primary_key=True, min_length=1, max_length=64)
+    TX_DATETIME = dy.Datetime(time_unit="us")
+    CUSTOMER_ID = dy.String(min_length=1, max_length=64)
+    TERMINAL_ID = dy.String(min_length=1, max_length=64)
+    TX_AMOUNT = dy.Decimal(precision=18, scale=2, min=0, max=10**12)
+    TX_FRAUD = dy.Int64(min=0, max=1, nullable=True, metadata=OPTIONAL)
+
+
+SCHEMAS: dict[str, type[dy.Schema]] = {"transactions": Transactions}
+ALIASES: dict[str, str] = {}
+
+TASK = Task(
+    name="transactions",
+    histories=(
+        History(name="card", keys=("customer_id",), length=CARD_LENGTH),
+        History(name="terminal", keys=("terminal_id",), length=TERMINAL_LENGTH),
+    ),
+    fields=(
+        Field(name="amount", column="amount", transform="signed_log"),
+        Field(name="amount_of_present", column="amount", transform="ratio", against="sample.amount"),
+        Field(name="verdict", column="verdict", transform="category"),
+        Field(name="age", column="event_time", transform="gap_seconds", against="as_of"),
+        Field(name="gap", column="event_time", transform="gap_seconds", against="previous"),
+        Field(name="same_card", column="customer_id", transform="same", against="sample.customer_id"),
+        Field(name="same_terminal", column="terminal_id", transform="same", against="sample.terminal_id"),
+        Field(name="present_amount", column="amount", transform="signed_log", of="sample"),
+        Field(name="present_hour", column="as_of", transform="hour_of_day", of="sample"),
+        Field(name="present_day", column="as_of", transform="day_of_week", of="sample"),
+    ),
+    targets=(Target(name="fraud", head="binary", meaning="probability that the transaction is fraud; higher = riskier"),),
+    primary="fraud",
+    group="customer_id",
+    money=("amount",),
+    players=(
+        Player(name="amount", fields=("present_amount",)),
+        Player(name="time", fields=("present_hour", "present_day")),
+        Player(name="usual_amounts", fields=("amount", "amount_of_present")),
+        Player(name="known_frauds", fields=("verdict",)),
+        Player(name="pace", fields=("age", "gap")),
+        Player(name="familiarity", fields=("same_card", "same_terminal")),
+    ),
+    reasons=(
+        Reason(code="T1", player="amount", text="Amount of the transaction"),
+        Reason(code="T2", player="time", text="Hour and day of the transaction"),
+        Reason(code="T3", player="usual_amounts", text="Amount in relation to earlier ones of the card and at the terminal"),
+        Reason(code="T4", player="known_frauds", text="Earlier transactions of the card or at the terminal that were confirmed as fraud"),
+        Reason(code="T5", player="pace", text="How fast transactions of the card or at the terminal follow each other"),
+        Reason(code="T6", player="familiarity", text="Whether the card was used at this terminal before"),
+    ),
+)
+PROTOCOL = Protocol(kind="walk_forward", folds=1, test_start="2018-08-08", test_days=7, train_days=7, delay_days=LABEL_DAYS)
+
+
+def prepare(tables: dict[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Accepted transactions → an event and a sample each; the verdict is a late column, known LABEL_DAYS after."""
+    rows = tables["transactions"].select(
+        pl.col("TRANSACTION_ID").alias("event_id"),
+        pl.col("TX_DATETIME").dt.replace_time_zone("UTC").alias("time"),
+        pl.col("CUSTOMER_ID").alias("customer_id"),
+        pl.col("TERMINAL_ID").alias("terminal_id"),
+        (pl.col("TX_AMOUNT") * 100).cast(pl.Int64).alias("amount"),
+        pl.col("TX_FRAUD").alias("fraud"),
+    )
+    told = pl.when(pl.col("fraud").is_not_null()).then(pl.col("time").dt.offset_by(f"{LABEL_DAYS}d"))
+    events = rows.select(
+        "event_id",
+        pl.col("time").alias("event_time"),
+        pl.col("time").alias("known_at"),
+        pl.lit("transaction").alias("event_type"),
+        "customer_id",
+        "terminal_id",
+        "amount",
+        pl.col("fraud").replace_strict({0: "genuine", 1: "fraud"}, return_dtype=pl.String).alias("verdict"),
+        told.alias("verdict_known_at"),
+    )
+    samples = rows.select(
+        pl.col("event_id").alias("sample_id"),
+        pl.col("time").alias("as_of"),
+        pl.col("event_id").alias("trigger"),
+        "customer_id",
+        "terminal_id",
+        "amount",
+        pl.col("fraud").alias("target_fraud"),
+        told.alias("target_fraud_known_at"),
+    )
+    return events, samples
+
+
+def challenger_features(prepared: Prepared) -> pl.DataFrame:
+    """The Handbook's fifteen features: amount, weekend, night; how often and how much the card paid; the terminal's use and frauds.
+
+    Of a card's and a terminal's other transactions only those strictly before the present one count.
+    """
+    events = prepared.events.sort("event_time").select(
+        "event_id",
+        *(each for days in DAYS for each in (*_of_card(days), *_of_terminal(days))),
+    )
+    samples = prepared.samples.select(
+        "sample_id",
+        pl.col("trigger").alias("event_id"),
+        pl.col("amount") / 100,
+        weekend=pl.col("as_of").dt.weekday() >= 6,
+        night=pl.col("as_of").dt.hour() <= 6,
+    )
+    return samples.join(events, on="event_id", how="left", maintain_order="left").drop("event_id")
+
+
+def _before(value: pl.Expr, key: str, days: int) -> pl.Expr:
+    """Sum over the transactions of the same key in so many days before the present one, which is left out."""
+    return value.cast(pl.Float64).rolling_sum_by("event_time", f"{days}d", closed="left").over(key).fill_null(0.0)
+
+
+def _of_card(days: int) -> tuple[pl.Expr, pl.Expr]:
+    """How many transactions of the card, the present one included, and their mean amount."""
+    count = _before(pl.col("amount") * 0 + 1, "customer_id", days) + 1
+    total = _before(pl.col("amount") / 100, "customer_id", days) + pl.col("amount") / 100
+    return count.alias(f"card_count_{days}d"), (total / count).alias(f"card_mean_{days}d")
+
+
+def _of_terminal(days: int) -> tuple[pl.Expr, pl.Expr]:
+    """How many transactions at the terminal in so many days whose verdict is known, and the share of frauds among them."""
+    one, bad = pl.col("amount") * 0 + 1, (pl.col("verdict") == "fraud").fill_null(False)
+    count, frauds = (
+        _before(value, "terminal_id", days + LABEL_DAYS) - _before(value, "terminal_id", LABEL_DAYS) for value in (one, bad)
+    )
+    share = pl.when(count > 0).then(frauds / count).otherwise(0.0)
+    return count.alias(f"terminal_count_{days}d"), share.alias(f"terminal_fraud_share_{days}d")
