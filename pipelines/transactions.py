@@ -72,7 +72,16 @@ TASK = Task(
         Reason(code="T6", player="familiarity", text="Whether the card was used at this terminal before"),
     ),
 )
-PROTOCOL = Protocol(kind="walk_forward", folds=1, test_start="2018-08-08", test_days=7, train_days=7, delay_days=LABEL_DAYS)
+PROTOCOL = Protocol(  # the Handbook's
+    kind="walk_forward",
+    folds=1,
+    test_start="2018-08-08",
+    test_days=7,
+    train_days=7,
+    delay_days=LABEL_DAYS,
+    known_from_days=7,
+    daily_alerts=100,
+)
 
 
 def prepare(tables: dict[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -144,8 +153,6 @@ def _of_card(days: int) -> tuple[pl.Expr, pl.Expr]:
 def _of_terminal(days: int) -> tuple[pl.Expr, pl.Expr]:
     """How many transactions at the terminal in so many days whose verdict is known, and the share of frauds among them."""
     one, bad = pl.col("amount") * 0 + 1, (pl.col("verdict") == "fraud").fill_null(False)
-    count, frauds = (
-        _before(value, "terminal_id", days + LABEL_DAYS) - _before(value, "terminal_id", LABEL_DAYS) for value in (one, bad)
-    )
+    count, frauds = (_before(value, "terminal_id", days + LABEL_DAYS) - _before(value, "terminal_id", LABEL_DAYS) for value in (one, bad))
     share = pl.when(count > 0).then(frauds / count).otherwise(0.0)
     return count.alias(f"terminal_count_{days}d"), share.alias(f"terminal_fraud_share_{days}d")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 REPORT, PREDICTIONS, FEW = "report.json", "predictions.parquet", "predictions-few.parquet"  # FEW: where --labels asks for few
 PARTS = "parts"  # folder inside REPORT with each entry's predictions, so that a killed evaluation goes on
 OURS = (REPORT, "report.md", PREDICTIONS, FEW, "calibration.png", "steps.png", PARTS)
-WALKING = ("test_days", "train_days", "known_from_days", "windows")
+WALKING = ("test_days", "train_days", "delay_days", "known_from_days", "daily_alerts", "windows")
 NEEDS = {"draws": "labels", **dict.fromkeys(WALKING, "test_start")}  # option → the one it says more about
 TRAINING = ("baselines", "seeds", "config", "labels", "draws", "test_start", *WALKING, "resume")  # of no meaning for a finished bundle
 NOTHING = {"baselines": "", "seeds": 1, "labels": "", "test_start": ""}  # of these, what asks for no training
@@ -47,18 +47,23 @@ def main(
     labels: Annotated[str, typer.Option(help="Also train on so few labels, such as 300,1000,3000; adds predictions-few.parquet.")] = "",
     draws: Annotated[int, typer.Option(min=1, help="With --labels: draws of each size, spread over the folds.")] = 20,
     test_start: Annotated[str, typer.Option(help="Walk forward: first test day, YYYY-MM-DD.")] = "",
-    test_days: Annotated[int, typer.Option(min=0, help="Walk forward: days in a test window.")] = 0,
-    train_days: Annotated[int, typer.Option(min=0, help="Walk forward: days of training before it; 0 = all.")] = 0,
-    known_from_days: Annotated[int, typer.Option(min=0, help="Walk forward: days until a label is known.")] = 0,
-    windows: Annotated[int, typer.Option(min=1, help="Walk forward: test windows, one after the other.")] = 1,
+    test_days: Annotated[int | None, typer.Option(min=1, help="Walk forward: days in a test window.")] = None,
+    train_days: Annotated[int | None, typer.Option(min=0, help="Walk forward: days of training before it; 0 = all.")] = None,
+    delay_days: Annotated[int | None, typer.Option(min=0, help="Walk forward: days until a label is known, at least.")] = None,
+    known_from_days: Annotated[
+        int | None,
+        typer.Option(min=0, help="Walk forward: test no group known to be bad, by labels from so many days before the delay on."),
+    ] = None,
+    daily_alerts: Annotated[int | None, typer.Option(min=0, help="Walk forward: groups that can be looked at in a day.")] = None,
+    windows: Annotated[int | None, typer.Option(min=1, help="Walk forward: test windows, one after the other.")] = None,
     fairness: Annotated[bool, typer.Option("--fairness/--no-fairness", help="Tables by protected attribute.")] = True,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes side by side; default: one a core.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the models that an interrupted evaluation has finished.")] = False,
 ) -> None:
     """Train the recursive model and its challengers on the same folds, and report all of them.
 
-    Samples that share one as_of are split as the pipeline's protocol says. Samples of many times need --test-start and
-    --test-days: training then ends before each test window begins, labels included. Every number can be computed again from
+    Samples are split as the pipeline's protocol says, or walk forward from --test-start: training then ends before each test
+    window begins, labels included; what is not given stays the protocol's. Every number can be computed again from
     predictions.parquet and predictions-few.parquet.
 
     \b
@@ -66,6 +71,7 @@ def main(
       python -m trmfin.evaluate payment_history prepared/ --out report/
       python -m trmfin.evaluate payment_history prepared/ --out report/ --labels 300,1000,3000 --draws 20
       python -m trmfin.evaluate payment_history world/ --out report/ --test-start 2021-01-01 --test-days 60 --windows 3
+      python -m trmfin.evaluate transactions cards/ --out report/ --train-days 31 --test-start 2018-08-08 --test-days 7 --known-from-days 7
     """
     from trmfin.data.files import make_folder
     from trmfin.data.prepared import Prepared
@@ -79,7 +85,8 @@ def main(
     check_importable([] if bundle is not None else asked["baselines"])
     _found(out)
     use, data = load_pipeline(pipeline), Prepared.read(prepared)
-    protocol = _protocol(use.protocol, test_start, test_days, train_days, known_from_days, windows)
+    walking = {"folds": windows, **{name: context.params[name] for name in WALKING if name != "windows"}}
+    protocol = _protocol(use.protocol, test_start, {name: value for name, value in walking.items() if value is not None})
     make_folder(out)
     with locked(out):
         _check_free(out, resume, judged=bundle is not None)
@@ -115,21 +122,15 @@ def _spelled(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _protocol(base: Protocol, test_start: str, test_days: int, train_days: int, delay: int, windows: int) -> Protocol:
-    if not test_start:
-        return base
-    asked: dict[str, Any] = {
-        "folds": windows,
-        "test_start": test_start,
-        "test_days": test_days,
-        "train_days": train_days,
-        "delay_days": delay,
-    }
-    if base.kind == "walk_forward":  # embargo, purge and new groups stay the pipeline's
-        return replace(base, **asked)
+def _protocol(base: Protocol, test_start: str, asked: dict[str, int]) -> Protocol:
+    """The pipeline's protocol, walking forward from `test_start` where that is given. asked: fields to take the place of its own."""
     from trmfin.sequences.protocol import Protocol
 
-    return Protocol(kind="walk_forward", **asked)
+    if not test_start:
+        return base
+    if base.kind == "walk_forward":  # what is not asked for stays the pipeline's
+        return replace(base, test_start=test_start, **asked)  # type: ignore[arg-type]
+    return Protocol(kind="walk_forward", test_start=test_start, **{"folds": 1, "test_days": 0, **asked})  # type: ignore[arg-type]
 
 
 def _recipe(config: Path | None) -> Recipe:

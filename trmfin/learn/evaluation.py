@@ -13,6 +13,7 @@ import polars as pl
 from trmfin.data.prepared import Prepared
 from trmfin.errors import DataError
 from trmfin.learn import report as numbers
+from trmfin.learn.alerts import alerts
 from trmfin.learn.baselines import CHALLENGERS
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.contest import Contest, Entry, bundle_predictions, drawn, hold, maker, makers, window_names
@@ -82,7 +83,10 @@ def of_contest(
         "recipe": {"model": contest.recipe.model.to_json(), "training": contest.recipe.training.to_json()},
         "scarcity": [] if drawn_few is None else numbers.scarcity(drawn_few),
     }
-    report |= _of_any(predictions, data, contest.sequences.task, Policy().costs, truth, cutoff, fair)
+    task = contest.sequences.task
+    report |= _of_any(predictions, data, task, Policy().costs, truth, cutoff, fair)
+    if protocol.daily_alerts:
+        report["alerts"] = alerts(predictions, data.samples, protocol.daily_alerts, _value(task, data.samples))
     return Evaluation(report=report, predictions=predictions, few=drawn_few)
 
 
@@ -138,7 +142,18 @@ def _truth(data: Prepared, task: Task) -> pl.DataFrame | None:
     return truth
 
 
+def _value(task: Task, samples: pl.DataFrame) -> str | None:
+    """The samples' first money column: what a row is worth; None where there is none."""
+    return next((name for name in task.money if name in samples.columns), None)
+
+
 def _words(protocol: Protocol, samples: int) -> str:
     if protocol.kind == "stratified":
         return f"{protocol.folds} stratified folds, seed {protocol.seed}, {samples:,} samples"
-    return f"walk forward, {protocol.folds} windows of {protocol.test_days} days from {protocol.test_start}, {samples:,} samples"
+    windows = f"{protocol.folds} windows" if protocol.folds > 1 else "1 window"
+    parts = [f"walk forward, {windows} of {protocol.test_days} days from {protocol.test_start}"]
+    parts += [f"trained on the {protocol.train_days} days before"] if protocol.train_days else []
+    parts += [f"labels known after {protocol.delay_days} days"] if protocol.delay_days else []
+    if protocol.known_from_days:
+        parts.append(f"without groups known to be bad by labels from {protocol.known_from_days} days before that on")
+    return f"{', '.join(parts)}, {samples:,} samples"

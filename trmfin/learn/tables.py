@@ -20,6 +20,13 @@ WORDS = {  # section → what its tables show and how to read them
         "The difference between TRM and each challenger on the same samples and the same bootstrap draws. AUC and AP above 0 and "
         "log-loss below 0 speak for TRM; an interval that holds 0 is no evidence of a difference."
     ),
+    "alerts": (
+        "Each day the groups (cards) of that day are put in order by their riskiest sample and {per_day} are looked at; a group that is "
+        "found bad is not shown again. Precision is the share of looks that find one, mean over days; who knows the answers has "
+        "{attainable:.4f}. Recall is the share of bad groups that are found, value recall of the money in bad samples that is in groups "
+        "found by then. Days to find run from a group's first bad sample to the find, or to the end where it is never found. In "
+        "brackets 95 % bootstrap intervals over groups; the last rows are TRM less the named model on the same draws."
+    ),
     "costs": (
         "What a sample costs on average where scores of {cutoff:.4f} or more are flagged, an event that is let through costs "
         "{false_negative:g} and a non-event that is flagged costs {false_positive:g}. The costs are the policy's, a convention "
@@ -85,6 +92,8 @@ def sections(report: dict[str, Any]) -> list[str]:
         tables["models"] = "Models", [model_table(report["models"])]
     if report.get("differences"):
         tables["differences"] = "TRM less each challenger", [difference_table(report["differences"])]
+    if report.get("alerts"):
+        tables["alerts"] = f"What {report['alerts']['per_day']} looks a day find", [alert_table(report["alerts"])]
     if report.get("costs"):
         tables["costs"] = "Expected cost of decisions", [cost_table(report["costs"], report["models"])]
     fairness = report.get("fairness") or {"attributes": [], "notes": []}
@@ -105,7 +114,7 @@ def sections(report: dict[str, Any]) -> list[str]:
 
 def _words(key: str, report: dict[str, Any]) -> str:
     """The paragraph over a section, with the numbers of this report where it names some."""
-    return WORDS[key].format(**report[key]) if key in ("costs", "fairness") else WORDS[key]
+    return WORDS[key].format(**report[key]) if key in ("alerts", "costs", "fairness") else WORDS[key]
 
 
 def model_table(models: dict[str, Any]) -> str:
@@ -126,6 +135,16 @@ def difference_table(differences: dict[str, Any]) -> str:
     for name, metrics in differences.items():
         cells = [_interval(metrics[key]["mean"], metrics[key], sign="+") for key in ("auc", "ap", "log_loss")]
         rows.append([name, *cells, " ".join(f"{value:+.4f}" for value in metrics["auc"]["folds"])])
+    return _table(head, rows)
+
+
+def alert_table(alerts: dict[str, Any]) -> str:
+    """One row a model, then TRM less each challenger."""
+    head = ["model", "precision", "recall", "value recall", "days to find"]
+    parts = ("precision", "recall", "value_recall", "days_to_find")
+    rows = [[name, *(_interval(found[part]["value"], found[part]) for part in parts)] for name, found in alerts["models"].items()]
+    for name, less in alerts["differences"].items():
+        rows.append([f"TRM less {name}", *(_interval(less[part]["value"], less[part], sign="+") for part in parts)])
     return _table(head, rows)
 
 

@@ -13,7 +13,7 @@ from trmfin.errors import ConfigError
 
 ProtocolKind = Literal["stratified", "walk_forward"]
 KINDS: tuple[ProtocolKind, ...] = ("stratified", "walk_forward")
-DAYS = ("test_days", "train_days", "delay_days", "purge_days", "embargo_days")
+WHOLE = ("test_days", "train_days", "delay_days", "purge_days", "embargo_days", "known_from_days", "daily_alerts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,9 @@ class Protocol:
     stratified: shuffled folds with equal shares of the primary target; for samples that share one as_of.
     walk_forward, for each start t of `starts`: test on as_of in [t, t + test_days); train on the `train_days` days that
     end `delay_days` before t, in the words of `splits.walk_forward` train_span = train_days + delay_days. Whatever the
-    days, a training sample's label is known before t.
+    days, a training sample's label is known before t. With known_from_days a test row is left out where its group had a bad
+    answer (as_of at most known_from_days + delay_days before t) that was known before the row's day began: its card is
+    stopped already, so that finding it again is worth nothing (Fraud Detection Handbook, chapter 5).
     """
 
     kind: ProtocolKind
@@ -37,16 +39,18 @@ class Protocol:
     purge_days: int = 0  # walk_forward: room between the last label of training and the test
     embargo_days: int = 0  # walk_forward: room between the last as_of of training and the test
     new_groups: bool = False  # walk_forward: train on no group (client, card, case) that is tested
+    known_from_days: int = 0  # walk_forward: test no group known to be bad, by answers from so many days before the delay on
+    daily_alerts: int = 0  # walk_forward: groups that people can look at in a day; 0 = not judged by that
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"protocol, kind: found {self.kind!r}; expected {' or '.join(map(repr, KINDS))}")
-        least = {"folds": 2 if self.kind == "stratified" else 1, "seed": 0, **dict.fromkeys(DAYS, 0)}
+        least = {"folds": 2 if self.kind == "stratified" else 1, "seed": 0, **dict.fromkeys(WHOLE, 0)}
         for name, low in least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise ConfigError(f"protocol, {name}: found {value!r}; expected a whole number of at least {low}")
-        others = ("across_time",) if self.kind == "walk_forward" else ("test_start", *DAYS, "new_groups")
+        others = ("across_time",) if self.kind == "walk_forward" else ("test_start", *WHOLE, "new_groups")
         if given := [name for name in others if getattr(self, name)]:
             found, kind = getattr(self, given[0]), next(kind for kind in KINDS if kind != self.kind)
             raise ConfigError(f"protocol, {given[0]}: found {found!r} with kind {self.kind!r}; expected kind {kind!r} or no {given[0]}")

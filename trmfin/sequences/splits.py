@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +97,17 @@ def walk_forward(
     return tuple(splits)
 
 
+def not_known_bad(test: Int, bad: NDArray[np.bool_], *, as_of: Int, known_at: Int, group: NDArray[np.int32], since: int) -> Int:
+    """The test rows whose group had no bad answer, of a sample from `since` on, that was known before the row's day (UTC) began.
+
+    test: rows; bad: (N,) whether a sample's answer is the bad one; as_of, known_at: (N,) microseconds; group: (N,) codes.
+    """
+    counted = np.flatnonzero(bad & (as_of >= since))
+    first = np.full(int(group.max(initial=-1)) + 1, NEVER)
+    np.minimum.at(first, group[counted], known_at[counted])
+    return test[first[group[test]] >= as_of[test] // DAY * DAY]
+
+
 def protocol_splits(sequences: Sequences, protocol: Protocol) -> tuple[Split, ...]:
     """The splits a protocol asks for, by the task's primary target. Days are whole UTC days.
 
@@ -108,14 +119,26 @@ def protocol_splits(sequences: Sequences, protocol: Protocol) -> tuple[Split, ..
         if y.ndim != 1:
             raise DataError(f"stratified folds: target {primary!r} has shape {y.shape}; expected one class a sample")
         return stratified_folds(y, protocol.folds, protocol.seed, as_of=sequences.as_of, across_time=protocol.across_time)
-    return walk_forward(
-        sequences.as_of,
-        sequences.targets.known_at[primary],
+    as_of, known_at, delay = sequences.as_of, sequences.targets.known_at[primary], protocol.delay_days * DAY
+    splits = walk_forward(
+        as_of,
+        known_at,
         sequences.group if protocol.new_groups else None,
         starts=protocol.starts,
         test_span=protocol.test_days * DAY,
-        train_span=(protocol.train_days + protocol.delay_days) * DAY if protocol.train_days else None,
+        train_span=protocol.train_days * DAY + delay if protocol.train_days else None,
         purge=protocol.purge_days * DAY,
         embargo=protocol.embargo_days * DAY,
-        delay=protocol.delay_days * DAY,
+        delay=delay,
+    )
+    if not protocol.known_from_days:
+        return splits
+    bad, told = sequences.targets.values[primary] == 1, np.where(known_at == NEVER, NEVER, np.maximum(known_at, as_of + delay))
+    before, parts = protocol.known_from_days * DAY + delay, zip(splits, protocol.starts, strict=True)
+    return tuple(
+        replace(
+            split,
+            test=not_known_bad(split.test, bad, as_of=as_of, known_at=told, group=sequences.group, since=int(start) - before),
+        )
+        for split, start in parts
     )
