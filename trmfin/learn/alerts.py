@@ -57,7 +57,7 @@ class Queue:
     def of(
         cls, y: ArrayLike, p: ArrayLike, group: ArrayLike, day: ArrayLike, budget: int, value: ArrayLike | None = None, groups: int = 0
     ) -> Queue:
-        """y: (N,) 0 or 1; p: (N,) higher = riskier; group: (N,) numbers from 0; day: (N,) whole days; value: (N,) of each row, 1 by default.
+        """y: (N,) 0 or 1; p: (N,) higher = riskier; group: (N,) numbers from 0; day: (N,) whole days; value: (N,), 1 by default.
 
         groups: how many there are at least, with rows here or not. Raises DataError on shapes that differ and on a budget below 1.
         """
@@ -114,7 +114,8 @@ def _day(bad: NDArray[np.bool_], score: Array, members: Int, worth: Array, numbe
     groups, place = np.unique(members, return_inverse=True)
     highest = np.full(len(groups), -np.inf)
     np.maximum.at(highest, place, score)
-    value, ill = np.bincount(place, worth * bad, len(groups)), np.bincount(place, bad, len(groups)) > 0
+    value: Array = np.bincount(place, worth * bad, len(groups)).astype(np.float64)
+    ill = np.bincount(place, bad, len(groups)) > 0
     order = np.argsort(-highest, kind="stable")
     return Day(group=groups[order], bad=ill[order], value=value[order], number=number)
 
@@ -132,7 +133,7 @@ def alerts(predictions: pl.DataFrame, samples: pl.DataFrame, budget: int, money:
     groups = np.arange(int(final["group"].max()) + 1)  # type: ignore[arg-type]
     looks = {name: _looks(final.filter(pl.col("model") == name), budget, len(groups)) for name in final["model"].unique().sort()}
     first = final.filter((pl.col("model") == final["model"][0]) & (pl.col("seed") == final["seed"][0]))
-    best = [attainable(*(part[name] for name in ("y", "group", "day")), budget) for part in first.partition_by("fold")]
+    best = [attainable(part["y"], part["group"], part["day"], budget) for part in first.partition_by("fold")]
     others = [name for name in looks if name != model] if model in looks else []
     return {
         "per_day": budget,
@@ -145,7 +146,7 @@ def alerts(predictions: pl.DataFrame, samples: pl.DataFrame, budget: int, money:
 def _looks(final: pl.DataFrame, budget: int, groups: int) -> Callable[[Array], Array]:
     """From weights of groups to the four numbers, mean over seeds and folds."""
     queues = [
-        Queue.of(*(part[name] for name in ("y", "p", "group", "day")), budget, part["value"], groups=groups)
+        Queue.of(part["y"], part["p"], part["group"], part["day"], budget, part["value"], groups)
         for part in final.partition_by("seed", "fold")
     ]
     return lambda weight: np.mean([astuple(queue.look(weight)) for queue in queues], axis=0)
