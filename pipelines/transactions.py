@@ -43,6 +43,7 @@ TASK = Task(
         Field(name="amount", column="amount", transform="signed_log"),
         Field(name="amount_of_present", column="amount", transform="ratio", against="sample.amount"),
         Field(name="verdict", column="verdict", transform="category"),
+        Field(name="age_of_fraud", column="fraud_time", transform="gap_seconds", against="as_of"),
         Field(name="age", column="event_time", transform="gap_seconds", against="as_of"),
         Field(name="gap", column="event_time", transform="gap_seconds", against="previous"),
         Field(name="same_card", column="customer_id", transform="same", against="sample.customer_id"),
@@ -59,7 +60,7 @@ TASK = Task(
         Player(name="amount", fields=("present_amount",)),
         Player(name="time", fields=("present_hour", "present_day")),
         Player(name="usual_amounts", fields=("amount", "amount_of_present")),
-        Player(name="known_frauds", fields=("verdict",)),
+        Player(name="known_frauds", fields=("verdict", "age_of_fraud")),
         Player(name="pace", fields=("age", "gap")),
         Player(name="familiarity", fields=("same_card", "same_terminal")),
     ),
@@ -105,6 +106,8 @@ def prepare(tables: dict[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame
         "amount",
         pl.col("fraud").replace_strict({0: "genuine", 1: "fraud"}, return_dtype=pl.String).alias("verdict"),
         told.alias("verdict_known_at"),
+        pl.when(pl.col("fraud") == 1).then("time").alias("fraud_time"),
+        told.alias("fraud_time_known_at"),
     )
     samples = rows.select(
         pl.col("event_id").alias("sample_id"),

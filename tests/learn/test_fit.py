@@ -13,7 +13,7 @@ import torch
 from tests.learn.tiny import MODEL, TASK, TRAINING, World, answering, asking, notes, world
 from tests.worlds import document_chain, grid, order_book
 from trmfin.errors import DataError, RunError
-from trmfin.learn.fit import Progress, Trained, fit, planned_steps, start
+from trmfin.learn.fit import Progress, Trained, fit, planned_steps, start, thinned
 from trmfin.learn.losses import loss_per_sample
 from trmfin.learn.members import primary_logits
 from trmfin.learn.metrics import auc
@@ -180,6 +180,7 @@ def test_progress_is_told_at_every_step() -> None:
     "changes",
     [
         {"positive_weight": 4.0},
+        {"negative_share": 0.5},
         {"label_smoothing": 0.2},
         {"field_dropout": 0.5},
         {"cell_dropout": 0.5},
@@ -208,6 +209,17 @@ def test_a_weight_on_positives_raises_scores() -> None:
         return float(primary_logits(network(trained), easy().sequences, easy().validation)[:, -1].mean())
 
     assert mean(8.0) > mean(1.0) + 0.5
+
+
+def test_thinned_negatives_leave_the_scale_of_the_answer_as_it_is() -> None:
+    """So many negatives less would add 1.6 to every log-odds, were the loss not told."""
+    where, settings = world(notes(400)), replace(LONG, epochs=20, negative_share=0.2)
+    y = where.sequences.targets.values["bad"]
+    kept = thinned(where.sequences, where.train, settings)
+    assert set(where.train[y[where.train] == 1]) <= set(kept) and 0.1 < (y[kept] == 0).sum() / (y[where.train] == 0).sum() < 0.3
+    both = np.concatenate((where.train, where.validation))
+    said = 1 / (1 + np.exp(-primary_logits(network(train(where, settings), where), where.sequences, both)[:, -1]))
+    assert said.mean() == pytest.approx(y[both].mean(), abs=0.08)
 
 
 def test_hidden_fields_are_absent_in_all_tokens_and_hidden_cells_one_by_one() -> None:

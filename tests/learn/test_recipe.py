@@ -65,6 +65,7 @@ def test_a_file_may_change_single_values_of_another_recipe(tmp_path: Path) -> No
         ("[training]\nseed = 7", "seed is an option of the command"),
         ("[training]\nwarmup_steps = -1", "warmup_steps is -1; it must be at least 0"),
         ("[training]\nweight_decay = -0.1", "weight_decay is -0.1; it must be at least 0"),
+        ("[training]\nnegative_share = 0", "negative_share is 0; it must lie in"),
         ("[training]\nlabel_smoothing = 1.0", "label_smoothing is 1.0; it must lie in"),
         ("[training]\nrandom_depth = true\nrefill = false", "random_depth is True and refill False; only refilled slots"),
         ('[training]\noptimiser = "sgd"', "optimiser is 'sgd'; choose adamw or adam_atan2"),

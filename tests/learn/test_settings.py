@@ -17,7 +17,7 @@ from trmfin.model.core import Core
 from trmfin.sequences.task import Target
 
 
-@pytest.mark.parametrize("changes", [{"positive_weight": 2.0}, {"label_smoothing": 0.1}])
+@pytest.mark.parametrize("changes", [{"positive_weight": 2.0}, {"negative_share": 0.5}, {"label_smoothing": 0.1}])
 @pytest.mark.parametrize(
     ("target", "answers"),
     [

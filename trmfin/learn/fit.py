@@ -21,7 +21,7 @@ from trmfin.learn import checkpoint as saved
 from trmfin.learn.clock import Clock
 from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
 from trmfin.learn.settings import TrainSettings
-from trmfin.learn.slots import Slots
+from trmfin.learn.slots import THIN, Slots, draw
 from trmfin.learn.supervise import Run, loop_step, slot_step, validate
 from trmfin.model.config import ModelConfig
 from trmfin.model.heads import Linear
@@ -85,6 +85,7 @@ def fit(
     """
     check_labels(sequences, train, validation)
     settings.check_for(sequences)
+    train, validation = (thinned(sequences, rows, settings) for rows in (train, validation))
     run = start(sequences, train, fitted, model, settings, initial, max_seconds, device)
     if compiled:
         run.network.core.compile_blocks()
@@ -142,7 +143,7 @@ def start(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = Network(sequences.task, fitted, model)
-    begin_at_base_rates(network, sequences, train)
+    begin_at_base_rates(network, sequences, train, settings.offset)
     if initial is not None:
         network.load_state_dict({name: torch.from_numpy(value) for name, value in initial.items()}, strict=False)
     network.to(device)
@@ -161,10 +162,19 @@ def start(
     )
 
 
-def begin_at_base_rates(network: Network, sequences: Samples, train: Rows) -> None:
+def thinned(sequences: Samples, rows: Rows, settings: TrainSettings) -> Rows:
+    """Those of `rows` that are trained on, or judged by, where only a share of the negatives is: a function of the seed and the row."""
+    if settings.negative_share == 1:
+        return rows
+    lucky = draw(settings.seed, THIN, 0).random(len(sequences)) < settings.negative_share
+    return rows[(sequences.targets.values[sequences.task.primary][rows] != 0) | lucky[rows]]
+
+
+def begin_at_base_rates(network: Network, sequences: Samples, train: Rows, offset: float = 0.0) -> None:
     """Set the bias of binary and class heads to the log-odds of the training rows, so that training learns only what differs.
 
-    Begun at one half, the first steps push the whole core towards the base rate: it cost .002 AUC (docs/log.md).
+    Begun at one half, the first steps push the whole core towards the base rate: it cost .002 AUC (docs/log.md). offset: what
+    thinning has added to the primary target's log-odds.
     """
     for target in sequences.task.targets:
         if target.head not in ("binary", "classes"):
@@ -179,6 +189,7 @@ def begin_at_base_rates(network: Network, sequences: Samples, train: Rows) -> No
             counts = np.bincount(known_truth.astype(np.int64), minlength=len(target.classes))
         share = (counts + 1) / (counts.sum() + len(counts))
         logit = np.log(share[1:]) - np.log(share[:1]) if target.head == "binary" else np.log(share)
+        logit = logit - offset if target.name == sequences.task.primary else logit
         bias = cast(Linear, network.heads[target.name]).bias
         with torch.no_grad():
             bias.copy_(torch.from_numpy(logit))

@@ -47,6 +47,7 @@ class TrainSettings:
     cell_dropout: float = 0.0  # chance that a single cell is hidden
     label_smoothing: float = 0.0
     positive_weight: float = 1.0  # weight of samples whose primary binary target is 1
+    negative_share: float = 1.0  # of the samples whose primary binary target is 0, how many are trained on; the loss knows it
     halt_weight: float = 0.5  # share of the halt head's loss
     halt_gain: float = 1e-3  # no_further_gain: a further step must lower the loss by more than this
     validations: int = 16  # how often validation is looked at
@@ -73,6 +74,8 @@ class TrainSettings:
         for name in ("average_decay", "field_dropout", "cell_dropout", "label_smoothing"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ConfigError(f"training settings: {name} is {value}; it must lie in [0, 1)")
+        if not 0 < self.negative_share <= 1:
+            raise ConfigError(f"training settings: negative_share is {self.negative_share}; it must lie in (0, 1]")
         if self.random_depth and not self.refill:
             raise ConfigError(
                 "training settings: random_depth is True and refill False; only refilled slots differ in depth, so change one"
@@ -81,16 +84,22 @@ class TrainSettings:
     def check_for(self, sequences: Samples) -> None:
         """Raises ConfigError where a setting would do nothing with these samples' targets."""
         task = sequences.task
-        if self.positive_weight != 1.0 and (head := task.target(task.primary).head) != "binary":
-            raise ConfigError(
-                f"training settings: positive_weight is {self.positive_weight:g}, but the primary target {task.primary!r} is of the kind "
-                f"{head}; it weighs the positives of a binary one, so leave it at 1"
-            )
+        for name, what in (("positive_weight", "weighs the positives"), ("negative_share", "thins the negatives")):
+            if (value := getattr(self, name)) != 1.0 and (head := task.target(task.primary).head) != "binary":
+                raise ConfigError(
+                    f"training settings: {name} is {value:g}, but the primary target {task.primary!r} is of the kind "
+                    f"{head}; it {what} of a binary one, so leave it at 1"
+                )
         if self.label_smoothing and not any(t.head in SMOOTHED and sequences.targets.values[t.name].ndim == 1 for t in task.targets):
             raise ConfigError(
                 f"training settings: label_smoothing is {self.label_smoothing:g}, but no target of task {task.name!r} has single labels "
                 f"({', '.join(SMOOTHED)}); it smooths no others, so leave it at 0"
             )
+
+    @property
+    def offset(self) -> float:
+        """Log-odds that thinning the negatives adds to every sample: the network is to answer without it (King & Zeng 2001)."""
+        return -math.log(self.negative_share)
 
     def depth(self, share: float) -> Depth | None:
         """n and T after this share of the run; None = the model's own."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trmfin.model.core import State
 
-ORDER, DEPTH, HIDE, EXPLORE, STIR = range(5)  # what is drawn; keeps the draws of one step apart
+ORDER, DEPTH, HIDE, EXPLORE, STIR, THIN = range(6)  # what is drawn; keeps the draws of one step apart
 
 
 def draw(seed: int, what: int, step: int) -> np.random.Generator:

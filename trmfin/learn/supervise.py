@@ -96,7 +96,10 @@ def supervised(network: Network, answer: Answer, batch: Batch, settings: TrainSe
     total = answer.halt.new_zeros(len(batch.rows), dtype=torch.float32)
     for target in network.task.targets:
         truth = network.tensor(batch.targets[target.name])
-        loss = loss_per_sample(target, answer.logits[target.name], truth, settings.label_smoothing)
+        logits = answer.logits[target.name]
+        if settings.offset and target.name == network.task.primary:
+            logits = logits + settings.offset
+        loss = loss_per_sample(target, logits, truth, settings.label_smoothing)
         if target.head == "binary" and target.name == network.task.primary and settings.positive_weight != 1.0:
             loss = loss * torch.where(truth == 1, settings.positive_weight, 1.0)
         total = total + loss
@@ -188,7 +191,8 @@ def validate(run: Run, sequences: Samples, rows: NDArray[np.int64], train_loss: 
             batch = sequences.batch(rows[first : first + VALIDATION_BATCH])
             *_, answer = answers(network, batch)
             target = network.task.target(network.task.primary)
-            losses = loss_per_sample(target, answer.logits[target.name], network.tensor(batch.targets[target.name]))
+            logits = answer.logits[target.name] + settings.offset if settings.offset else answer.logits[target.name]
+            losses = loss_per_sample(target, logits, network.tensor(batch.targets[target.name]))
             total, count = total + float(losses.double().sum()), count + len(losses)
     judged = total / count
     run.history.append({"step": run.step, "train_loss": train_loss, "validation_loss": judged})
