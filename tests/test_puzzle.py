@@ -243,7 +243,7 @@ def test_what_cannot_be_asked_for_is_one_clear_line(name: str, arguments: tuple[
     [
         ("[model]\nwidht = 9", "unknown widht"),
         ("[training]\nseed = 1", "--seed"),
-        ('preset = "tiny"', "preset does nothing here"),
+        ('preset = "small"', "members 8"),
         ("[model]\nmembers = 2", "members 2"),
     ],
 )

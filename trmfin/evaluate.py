@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from trmfin.learn.contest import Contest, Entry
     from trmfin.learn.evaluation import Evaluation
     from trmfin.learn.fit import Progress
-    from trmfin.learn.recipe import Recipe
     from trmfin.sequences.protocol import Protocol
+    from trmfin.shipped import Pipeline
 
 REPORT, PREDICTIONS, FEW = "report.json", "predictions.parquet", "predictions-few.parquet"  # FEW: where --labels asks for few
 PARTS = "parts"  # folder inside REPORT with each entry's predictions, so that a killed evaluation goes on
@@ -93,7 +93,7 @@ def main(
         if bundle is not None:
             found = _judged(bundle, data, fairness)
         else:
-            contest = _contest(use, data, protocol, _recipe(config), workers or os.cpu_count() or 1)
+            contest = _contest(use, data, protocol, config, workers or os.cpu_count() or 1)
             found = _entered(contest, data, protocol, asked, fairness, out / PARTS)
         found.report.update(command=_command(), made_by=maker(), prepared=data.manifest.get("files", {}))
         found.report.update(pipeline=use.name, pipeline_sha256=use.sha256)
@@ -131,12 +131,6 @@ def _protocol(base: Protocol, test_start: str, asked: dict[str, int]) -> Protoco
     if base.kind == "walk_forward":  # what is not asked for stays the pipeline's
         return replace(base, test_start=test_start, **asked)  # type: ignore[arg-type]
     return Protocol(kind="walk_forward", test_start=test_start, **{"folds": 1, "test_days": 0, **asked})  # type: ignore[arg-type]
-
-
-def _recipe(config: Path | None) -> Recipe:
-    from trmfin.learn.recipe import Recipe
-
-    return Recipe.default() if config is None else Recipe.from_toml(config)
 
 
 def _names(baselines: str) -> list[str]:
@@ -182,12 +176,13 @@ def _found(out: Path) -> tuple[frozenset[str], bool]:
     return names - ({LOCK} if parts else {LOCK, PARTS}), JOB in parts
 
 
-def _contest(use: Any, data: Prepared, protocol: Protocol, recipe: Recipe, workers: int) -> Contest:
+def _contest(use: Pipeline, data: Prepared, protocol: Protocol, config: Path | None, workers: int) -> Contest:
     from trmfin.learn.contest import Contest
+    from trmfin.learn.recipe import Recipe
     from trmfin.sequences.sequences import build
     from trmfin.sequences.splits import protocol_splits
 
-    sequences = build(data, use.task)
+    recipe, sequences = Recipe.chosen(use.recipe, use.name, config=config), build(data, use.task)
     times = len(set(sequences.as_of.tolist()))
     if protocol.kind == "stratified" and not protocol.across_time and times > 1:
         raise DataError(

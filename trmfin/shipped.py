@@ -39,6 +39,7 @@ class Pipeline:
     task: Task
     protocol: Protocol
     challenger_features: Callable[[Prepared], pl.DataFrame]  # sample_id first, a row a sample, in the samples' order
+    recipe: Mapping[str, Any]  # what `--config` may say: preset, model, training; empty = the default recipe
 
 
 def shipped_folder(name: str) -> Path:
@@ -76,6 +77,7 @@ def load_pipeline(name_or_path: str | Path) -> Pipeline:
     if not schemas:
         raise ConfigError(f"{path}: SCHEMAS is empty; expected at least one table")
     aliases = _part(module, path, "ALIASES", Mapping, "a dict of other spelling to column")
+    recipe = _part(module, path, "RECIPE", Mapping, "a dict of preset, model and training") if hasattr(module, "RECIPE") else {}
     if bad := [pair for pair in aliases.items() if not all(isinstance(word, str) for word in pair)]:
         raise ConfigError(f"{path}: ALIASES holds {bad[0]!r}; expected text to text")
     return Pipeline(
@@ -88,6 +90,7 @@ def load_pipeline(name_or_path: str | Path) -> Pipeline:
         task=_part(module, path, "TASK", Task, "a trmfin.Task"),
         protocol=_part(module, path, "PROTOCOL", Protocol, "a trmfin.Protocol"),
         challenger_features=_part(module, path, "challenger_features", FunctionType, "a function of Prepared"),
+        recipe=dict(recipe),
     )
 
 

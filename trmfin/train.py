@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from trmfin.command import run
 from trmfin.errors import ConfigError, RunError
-
-if TYPE_CHECKING:
-    from trmfin.learn.recipe import Recipe
 
 UNFINISHED = "training"  # folder inside BUNDLE with checkpoints, removed when the bundle is whole
 CHECKPOINTS = ("member-*.safetensors", "pretrained-*.safetensors")
@@ -23,7 +20,7 @@ def main(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `python -m trmfin.prepare`, with known targets.")],
     out: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
     seed: Annotated[int, typer.Option(min=0, help="Same seed, data and settings: same bundle.")] = 0,
-    preset: Annotated[str, typer.Option(help="Size: tiny, small or paper.")] = "small",
+    preset: Annotated[str, typer.Option(help="Size: tiny, small or paper; by default the pipeline's own, else small.")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML with preset, [model] and [training]; see docs/training.md.")] = None,
     max_seconds: Annotated[
         float | None, typer.Option(min=1, help="Train for about so long: a whole, shorter training, which depends on the machine.")
@@ -46,15 +43,18 @@ def main(
 
     from trmfin.data.files import make_folder
     from trmfin.data.prepared import Prepared
+    from trmfin.learn.recipe import Recipe
     from trmfin.learn.training import bundle_of, learn
     from trmfin.progress import TrainingProgress
     from trmfin.scoring.folder import locked
     from trmfin.sequences.sequences import build
     from trmfin.shipped import load_pipeline
 
-    recipe = _recipe(config, preset, seed)
-    _found(out)
+    if config is not None and preset:
+        raise ConfigError(f"--preset {preset} and --config {config}: name the preset inside the file")
     use = load_pipeline(pipeline)
+    recipe = Recipe.chosen(use.recipe, use.name, preset_name=preset, config=config, seed=seed)
+    _found(out)
     data = Prepared.read(prepared)
     sequences = build(data, use.task)
     make_folder(out)
@@ -78,16 +78,6 @@ def main(
         sha256 = bundle.save(out)
         _report(bundle.card, sha256, out)
         _remove_training(folder)
-
-
-def _recipe(config: Path | None, preset: str, seed: int) -> Recipe:
-    from trmfin.learn.recipe import DEFAULT_PRESET, Recipe
-
-    if config is None:
-        return Recipe.default(preset, seed)
-    if preset != DEFAULT_PRESET:
-        raise ConfigError(f"--preset {preset} and --config {config}: name the preset inside the file")
-    return Recipe.from_toml(config, seed)
 
 
 def _check_free(out: Path, resume: bool, force: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,20 @@ def test_a_file_may_change_single_values_of_another_recipe(tmp_path: Path) -> No
     path.write_text('[model]\ngradient = "step"\n[training]\ncurriculum = []\n')
     found = Recipe.from_toml(path, base=base)
     assert found == Recipe(model=replace(base.model, gradient="step"), training=replace(base.training, curriculum=()))
-    path.write_text('preset = "tiny"\n')
-    with pytest.raises(ConfigError, match="recipe.toml: preset does nothing here; name single values"):
-        Recipe.from_toml(path, base=base)
+    path.write_text('preset = "small"\n')
+    assert Recipe.from_toml(path, base=base) == replace(base, model=PRESETS["small"])
+
+
+def test_a_pipelines_own_recipe_gives_way_to_a_preset_and_to_a_file(tmp_path: Path) -> None:
+    own = {"preset": "tiny", "model": {"width": 48}, "training": {"epochs": 2}}
+    chosen = partial(Recipe.chosen, own, "mine", seed=3)
+    assert chosen() == Recipe(model=replace(PRESETS["tiny"], width=48), training=TrainSettings(epochs=2, seed=3))
+    assert chosen(preset_name="small") == Recipe(model=PRESETS["small"], training=TrainSettings(epochs=2, seed=3))
+    (tmp_path / "file.toml").write_text("[training]\nepochs = 4\n[model]\nbins = 7\n")
+    found = chosen(config=tmp_path / "file.toml")
+    assert found == Recipe(model=replace(PRESETS["tiny"], width=48, bins=7), training=TrainSettings(epochs=4, seed=3))
+    with pytest.raises(ConfigError, match="mine: .*unknown widht"):
+        Recipe.chosen({"model": {"widht": 3}}, "mine")
 
 
 @pytest.mark.parametrize(

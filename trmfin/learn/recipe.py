@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, path: Path, seed: int = 0, base: Recipe | None = None) -> Recipe:
-        """Read `preset = "…"` and the tables [model] and [training]; what is left out keeps the preset's value, or that of `base`.
+        """Read `preset = "…"`, a shape, and the tables [model] and [training]; what is left out is the preset's, or that of `base`.
 
         Raises ConfigError naming the file and the key that is unknown or out of range.
         """
@@ -46,20 +47,31 @@ class Recipe:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path.name}: cannot be read as TOML ({error}); expected preset, [model] and [training]") from error
+        return cls.from_data(data, path.name, seed, base)
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any], where: str, seed: int = 0, base: Recipe | None = None) -> Recipe:
+        """The same of plain data: `preset` and the tables `model` and `training`. where: what errors call it."""
         if unknown := sorted(set(data) - {"preset", "model", "training"}):
-            raise ConfigError(f"{path.name}: unknown {', '.join(unknown)}; expected preset, [model] and [training]")
+            raise ConfigError(f"{where}: unknown {', '.join(unknown)}; expected preset, [model] and [training]")
         try:
             if "seed" in _table(data, "training"):
                 raise ConfigError("training settings: seed is an option of the command (--seed, --seeds), not of the file")
-            if base is not None and "preset" in data:
-                raise ConfigError("preset does nothing here; name single values in [model] and [training]")
-            base = base or cls.default(str(data.get("preset", DEFAULT_PRESET)), seed)
+            base = base or cls.default(seed=seed)
+            base = replace(base, model=preset(str(data["preset"]))) if "preset" in data else base
             return cls(
                 model=ModelConfig.from_json(base.model.to_json() | _table(data, "model")),
                 training=TrainSettings.from_json(base.training.to_json() | _table(data, "training")),
             )
         except (ConfigError, TypeError) as error:
-            raise ConfigError(f"{path.name}: {error}") from error
+            raise ConfigError(f"{where}: {error}") from error
+
+    @classmethod
+    def chosen(cls, own: Mapping[str, Any], where: str, *, preset_name: str = "", config: Path | None = None, seed: int = 0) -> Recipe:
+        """What a pipeline's own recipe, a preset's shape and a file come to, each over what stands before it."""
+        recipe = cls.from_data(own, where, seed)
+        recipe = replace(recipe, model=preset(preset_name)) if preset_name else recipe
+        return recipe if config is None else cls.from_toml(config, seed, recipe)
 
     def with_seed(self, seed: int) -> Recipe:
         """The same with another seed."""
@@ -70,7 +82,7 @@ class Recipe:
         return replace(self, model=replace(self.model, **changes))
 
 
-def _table(data: dict[str, Any], name: str) -> dict[str, Any]:
+def _table(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     table = data.get(name, {})
     if not isinstance(table, dict):
         raise ConfigError(f"{name} is {table!r}; expected a table [{name}]")
