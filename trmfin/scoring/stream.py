@@ -1,0 +1,162 @@
+"""Scores of a stream: each entity's window is kept, one transaction is taken at a time, and answers equal those of a batch.
+
+An event that is taken in again replaces itself, so that a verdict that arrives late is the same event with its late columns
+filled, and nothing is counted twice however often it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trmfin.errors import ConfigError, DataError
+from trmfin.learn.bundle import Bundle
+from trmfin.scoring.engine import score_rows
+from trmfin.scoring.rings import Key, Rings, Rows, event_dtype, event_rows, static_axes
+from trmfin.scoring.scores import Scores
+from trmfin.sequences.columns import Columns, compared_texts, event_columns, sample_columns
+from trmfin.sequences.links import read_links
+from trmfin.sequences.sequences import Sequences
+from trmfin.sequences.targets import Targets
+from trmfin.sequences.task import Task
+from trmfin.sequences.transforms import ABSENT, NEVER
+from trmfin.sequences.windows import Window
+
+TEXT = (pl.String, pl.Categorical, pl.Enum)
+
+
+class Stream:
+    """A bundle that scores as events come. Not for several threads at once."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Raises ConfigError where the task gathers events through links, which a stream does not keep."""
+        task = bundle.task
+        if task.relations or any(history.links for history in task.histories):
+            raise ConfigError(f"stream of task {task.name!r}: it gathers events through links, which a stream does not keep")
+        self.bundle, self.rings = bundle, dict[str, Rings]()
+        self._texts = dict[str, int]()  # compared text → what stands for it
+
+    def step(self, events: pl.DataFrame, samples: pl.DataFrame) -> Scores:
+        """Score samples and take events in, as they would have come: a sample sees what was known strictly before its as_of.
+
+        events, samples: rows as a pipeline's `prepare` makes them, in any order. Scores are in the samples' order.
+        """
+        both = self._encoded(events, samples)
+        rows, keys = event_rows(self.bundle.task, both.events), _keys(events, self.bundle.task)
+        ties = events.select(c for c in ("known_at", "sequence", "event_id") if c in events.columns)
+        coming = ties.select(pl.arg_sort_by(ties.columns, nulls_last=False)).to_series().to_list()
+        asked, found, taken = _keys(samples, self.bundle.task), dict[int, list[Rows]](), 0
+        for place in np.argsort(both.as_of, kind="stable").tolist():
+            as_of = int(both.as_of[place])
+            while taken < len(coming) and rows["known_at"][coming[taken]] < as_of:
+                taken += self._put(keys, rows, coming[taken])
+            found[place] = [self._window(name, key[place], as_of) for name, key in asked.items()]
+        while taken < len(coming):
+            taken += self._put(keys, rows, coming[taken])
+        windows = [found[place] for place in range(len(samples))]
+        return score_rows(self.bundle, self._sequences(both, windows), np.arange(len(samples)))
+
+    def take(self, events: pl.DataFrame) -> None:
+        """Take events in without scoring anything."""
+        rows, keys = event_rows(self.bundle.task, self._encoded(events, None).events), _keys(events, self.bundle.task)
+        for row in np.argsort(rows["known_at"], kind="stable"):
+            self._put(keys, rows, int(row))
+
+    @property
+    def entities(self) -> int:
+        """Keys of all histories that have a window."""
+        return sum(len(rings.places) for rings in self.rings.values())
+
+    @property
+    def bytes(self) -> int:
+        """Of all windows."""
+        return sum(rings.bytes for rings in self.rings.values())
+
+    def _put(self, keys: dict[str, list[Key | None]], rows: Rows, row: int) -> int:
+        """Take one event into every history that it has a key of. → 1, the number of events taken."""
+        for name, key in keys.items():
+            if (mine := key[row]) is not None:
+                self.rings[name].put(mine, rows[row])
+        return 1
+
+    def _window(self, history: str, key: Key | None, as_of: int) -> Rows:
+        rings = self.rings[history]
+        return np.zeros(0, rings.dtype) if key is None else rings.window(key, as_of)
+
+    def _encoded(self, events: pl.DataFrame, samples: pl.DataFrame | None) -> Sequences:
+        """The columns of a few rows, their codes aligned to the bundle's vocabulary and compared texts to those seen before."""
+        task, asked = self.bundle.task, events.head(0) if samples is None else samples
+        texts = compared_texts(events, asked, task)
+        columns, categories = event_columns(events, task, texts)
+        if samples is None:
+            own, more = columns, dict[str, tuple[str, ...]]()
+        else:
+            own, more = sample_columns(samples, task, texts)
+        nothing = Targets(values={}, known_at={})
+        both = Sequences(
+            task=task,
+            events=columns,
+            samples=own,
+            windows={},
+            group=np.zeros(len(own), np.int32),
+            targets=nothing,
+            links=read_links(None, events["event_id"]),
+            categories={field.name: () for field in task.codes} | categories | more,
+        ).aligned(self.bundle.fitted)
+        places = np.array([self._texts.setdefault(text, len(self._texts)) for text in texts], np.int64)
+        for frame, part in ((events, both.events), (samples, both.samples)):
+            if frame is None:
+                continue
+            for name, values in part.operands.items():
+                if frame.schema.get(name) in TEXT:
+                    known = values != ABSENT
+                    values[known] = places[values[known]]
+        if not self.rings:
+            dtype = event_dtype(task, both.events)
+            self.rings = {history.name: Rings(history=history, dtype=dtype) for history in task.histories}
+        return both
+
+    def _sequences(self, both: Sequences, windows: Sequence[Sequence[Rows]]) -> Sequences:
+        """The samples with their windows, as a batch has them. windows: of each sample, one a history."""
+        parts = [part for sample in windows for part in sample]
+        rows = np.concatenate(parts) if parts else np.zeros(0, next(iter(self.rings.values())).dtype)
+        ends = np.cumsum([len(part) for part in parts]).reshape(len(windows), -1)  # (N, histories)
+        starts = ends - np.array([len(part) for part in parts], np.int64).reshape(ends.shape)
+        order = np.arange(len(rows) + 1)
+        kept = {
+            history.name: Window(order=order, start=starts[:, place], stop=ends[:, place], length=history.length)
+            for place, history in enumerate(both.task.histories)
+        }
+        fields = {"task": both.task, "samples": both.samples, "group": both.group, "targets": both.targets, "links": both.links}
+        return Sequences(events=_columns(both.task, rows), windows=kept, categories=both.categories, fitted=both.fitted, **fields)  # type: ignore[arg-type]
+
+
+def _columns(task: Task, rows: Rows) -> Columns:
+    """Events that were kept, as columns with the absent row at their end."""
+    E, (number_axes, code_axes) = len(rows), static_axes(task)
+    numbers, codes = np.full((E + 1, len(task.numbers)), np.nan, np.float32), np.zeros((E + 1, len(task.codes)), np.int32)
+    numbers[:-1, number_axes], codes[:-1, code_axes] = rows["numbers"], rows["codes"]
+    operands: dict[str, NDArray[np.generic]] = {}
+    late: dict[str, NDArray[np.int64]] = {}
+    for name in rows.dtype.names or ():
+        kind, _, column = name.partition(" ")
+        if kind == "operand":
+            operands[column] = np.append(rows[name], ABSENT if rows[name].dtype == np.int64 else np.nan)
+        elif kind == "late":
+            late[column] = np.append(rows[name], NEVER)
+    ids = pl.repeat("", E, dtype=pl.String, eager=True)
+    return Columns(id_column=ids, known_at=rows["known_at"].copy(), numbers=numbers, codes=codes, operands=operands, late=late)
+
+
+def _keys(frame: pl.DataFrame, task: Task) -> dict[str, list[Key | None]]:
+    """History → each row's key, None where any part of it is null. Raises DataError where a column is missing."""
+    found: dict[str, list[Key | None]] = {}
+    for history in task.histories:
+        if missing := [name for name in history.keys if name not in frame.columns]:
+            raise DataError(f"stream: no key column {missing[0]!r}, which history {history.name!r} needs; found {', '.join(frame.columns)}")
+        texts: Iterable[tuple[str | None, ...]] = frame.select(pl.col(history.keys).cast(pl.String)).iter_rows()
+        found[history.name] = [None if None in row else row for row in texts]  # type: ignore[misc]
+    return found
