@@ -37,7 +37,7 @@ class Stream:
         if task.relations or any(history.links for history in task.histories):
             raise ConfigError(f"stream of task {task.name!r}: it gathers events through links, which a stream does not keep")
         self.bundle, self.rings = bundle, dict[str, Rings]()
-        self._texts = dict[str, int]()  # compared text → what stands for it
+        self.texts = dict[str, int]()  # compared text → what stands for it, in the order in which they were seen
 
     def step(self, events: pl.DataFrame, samples: pl.DataFrame) -> Scores:
         """Score samples and take events in, as they would have come: a sample sees what was known strictly before its as_of.
@@ -106,7 +106,7 @@ class Stream:
             links=read_links(None, events["event_id"]),
             categories={field.name: () for field in task.codes} | categories | more,
         ).aligned(self.bundle.fitted)
-        places = np.array([self._texts.setdefault(text, len(self._texts)) for text in texts], np.int64)
+        places = np.array([self.texts.setdefault(text, len(self.texts)) for text in texts], np.int64)
         for frame, part in ((events, both.events), (samples, both.samples)):
             if frame is None:
                 continue
