@@ -135,8 +135,8 @@ def challenger_features(prepared: Prepared) -> pl.DataFrame:
         "sample_id",
         pl.col("trigger").alias("event_id"),
         pl.col("amount") / 100,
-        weekend=pl.col("as_of").dt.weekday() >= 6,
-        night=pl.col("as_of").dt.hour() <= 6,
+        weekend=(pl.col("as_of").dt.weekday() >= 6).cast(pl.Int8),
+        night=(pl.col("as_of").dt.hour() <= 6).cast(pl.Int8),
     )
     return samples.join(events, on="event_id", how="left", maintain_order="left").drop("event_id")
 

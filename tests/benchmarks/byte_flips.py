@@ -31,6 +31,7 @@ from trmfin.command import guarded
 from trmfin.data.files import read_json, read_parquet
 from trmfin.data.prepared import apply, read_raws
 from trmfin.data.simulate import write_world
+from trmfin.data.simulate.payments import simulate
 from trmfin.errors import DataError
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.runs import score_run
@@ -67,7 +68,7 @@ class Fault:
 
 def kinds(folder: Path) -> tuple[Kind, ...]:
     """A small world in `folder`, prepared, and a copy of the model that ships; their files by kind."""
-    raw = write_world("payments", clients=CLIENTS, months=MONTHS, seed=3, out=folder)
+    raw = write_world("payments", *simulate(CLIENTS, MONTHS, seed=3), out=folder)
     prepared, bundle, use = folder / "prepared", folder / "bundle", load_pipeline("payment_history")
     apply(use, read_raws(use, raw), datetime.now(UTC)).write(prepared)
     shutil.copytree(shipped_folder("sample_data") / "payments" / "bundle", bundle)

@@ -34,6 +34,7 @@ sys.path.insert(0, str(CHECKOUT))
 from tests.scoring.models import contents  # noqa: E402
 from trmfin.data.prepared import Prepared  # noqa: E402
 from trmfin.data.simulate import write_world  # noqa: E402
+from trmfin.data.simulate.payments import simulate  # noqa: E402
 from trmfin.learn.bundle import Bundle  # noqa: E402
 from trmfin.scoring.engine import score_rows  # noqa: E402
 from trmfin.scoring.runs import score_run  # noqa: E402
@@ -128,7 +129,7 @@ def widest(scores: list[NDArray[np.float64]]) -> float:
 
 def compare(clients: int, kills: int, seed: int, folder: Path) -> Iterator[tuple[str, bool]]:
     """The tables, line by line, with whether each is as it must be."""
-    raw = write_world("payments", clients=clients, months=MONTHS, seed=seed, out=folder)
+    raw = write_world("payments", *simulate(clients, MONTHS, seed), out=folder)
     seconds = undisturbed(raw, folder / "undisturbed")
     expected = contents(folder / "undisturbed")
     shards = sum(name.startswith("scores/") for name in expected)

@@ -15,7 +15,7 @@ from docs.results import SECTIONS, asked, digest, section
 from trmfin.data.files import read_raw
 from trmfin.data.prepared import apply
 from trmfin.data.simulate import write_world
-from trmfin.data.simulate.payments import change_month
+from trmfin.data.simulate.payments import change_month, simulate
 from trmfin.learn.holdout import holdouts
 from trmfin.learn.recipe import Recipe
 from trmfin.sequences.protocol import Protocol
@@ -117,7 +117,7 @@ def test_the_windows_of_the_simulated_world_and_what_is_trained_on_are_as_its_se
     words = SECTIONS["world"].commands[0].split()
     months, seed = (int(words[words.index(option) + 1]) for option in ("--months", "--seed"))
     shown = asked(SECTIONS["world"].commands[2])
-    use, raw = load_pipeline("payment_history"), write_world("payments", clients=60, months=months, seed=seed, out=tmp_path)
+    use, raw = load_pipeline("payment_history"), write_world("payments", *simulate(60, months, seed), out=tmp_path)
     sequences = build(apply(use, {"long": read_raw(raw / "payments.csv")}, datetime(2026, 1, 1, tzinfo=UTC)), use.task)
     days = {name: shown[name] for name in ("test_start", "test_days", "train_days")}
     protocol = Protocol(kind="walk_forward", folds=shown["windows"], **days)

@@ -152,9 +152,11 @@ def test_what_becomes_known_later_changes_no_earlier_feature(name: str) -> None:
     prepared = made(name)
     cut = prepared.samples["as_of"].sort()[prepared.samples.height // 2]
     earlier = prepared.samples.filter(pl.col("as_of") <= cut)
-    untouched = prepared.events.filter(pl.col("known_at") < cut)
+    present = earlier["trigger"] if "trigger" in earlier.columns else pl.Series(dtype=pl.String)  # what is asked about, known at as_of
+    seen = (pl.col("known_at") < cut) | pl.col("event_id").is_in(present.implode())
+    untouched = prepared.events.filter(seen)
     values = [c for c, dtype in prepared.events.schema.items() if dtype.is_numeric() and c not in OWN_COLUMNS]
-    later = prepared.events.filter(pl.col("known_at") >= cut).with_columns(pl.col(values) * 3 + 1)
+    later = prepared.events.filter(~seen).with_columns(pl.col(values) * 3 + 1)
     both = Prepared(events=pl.concat([untouched, later]), samples=earlier, manifest=prepared.manifest)
     alone = Prepared(events=untouched, samples=earlier, manifest=prepared.manifest)
     assert later.height > 0

@@ -1,4 +1,4 @@
-"""Seeded worlds with known truth: `python -m trmfin.data.simulate payments --clients 300 --months 12 --seed 7 --out FOLDER`."""
+"""Seeded worlds: `python -m trmfin.data.simulate payments --clients 300 --months 12 --seed 7 --out FOLDER`."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from pathlib import Path
 import polars as pl
 
 from trmfin.data import files
-from trmfin.data.simulate import payments
-from trmfin.errors import ConfigError, DataError
+from trmfin.errors import DataError
 
 TRUTH = pl.Schema({"sample_id": pl.String, "target": pl.String, "probability": pl.Float64})
 TRUTH_FILE = "truth.parquet"
-WORLDS = {"payments": payments.simulate}
+TIME_IN_CSV = "%Y-%m-%d %H:%M:%S"
 
 
-def write_world(name: str, *, clients: int, months: int, seed: int, out: Path) -> Path:
-    """Write a world's raw table and its truth: OUT/raw/NAME.csv and OUT/raw/truth.parquet. Returns OUT/raw.
+def write_world(name: str, table: pl.DataFrame, truth: pl.DataFrame | None = None, *, out: Path) -> Path:
+    """Write a world's raw table, OUT/raw/NAME.csv, and its truth, OUT/raw/truth.parquet. Returns OUT/raw.
 
-    Equal arguments give equal bytes. Raises ConfigError on an unknown world or a size it cannot have, RunError where the
-    folder cannot be written.
+    table and truth: as the world's `simulate` gives them. A world without truth leaves no truth.parquet in the folder, not
+    even another world's. Equal tables give equal bytes. Raises RunError where the folder cannot be written.
     """
-    if name not in WORLDS:
-        raise ConfigError(f"simulate: found world {name!r}; expected {' or '.join(map(repr, WORLDS))}")
-    table, truth = WORLDS[name](clients, months, seed)
     raw = out / "raw"
     files.make_folder(raw)
     with files.replacing(raw / f"{name}.csv") as file:
-        table.write_csv(file)
-    files.write_parquet(truth, raw / TRUTH_FILE)
+        table.write_csv(file, datetime_format=TIME_IN_CSV)
+    if truth is None:
+        files.remove_file(raw / TRUTH_FILE)
+    else:
+        files.write_parquet(truth, raw / TRUTH_FILE)
     return raw
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trmfin.errors import ConfigError
+from trmfin.data.simulate.bounds import check_bounds
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -130,8 +130,7 @@ def simulate(clients: int, months: int, seed: int) -> tuple[pl.DataFrame, pl.Dat
     bytes. Raises ConfigError on fewer than 1 client, fewer than 2 or more than 600 months, or a negative seed.
     """
     for name, value, least, most in (("clients", clients, 1, 10**8), ("months", months, 2, 600), ("seed", seed, 0, 2**63 - 1)):
-        if not least <= value <= most:
-            raise ConfigError(f"simulate payments, {name}: found {value}; expected {least} to {most}; choose a value in that range")
+        check_bounds("payments", name, value, least, most)
     panel, default = draw(clients, months, np.random.default_rng(seed))
     client, month = np.nonzero(panel.present)
     table = pl.DataFrame(
