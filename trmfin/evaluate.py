@@ -36,9 +36,7 @@ def main(
     pipeline: Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")],
     prepared: Annotated[Path, typer.Argument(help="Folder written by `python -m trmfin.prepare`, with known targets.")],
     out: Annotated[Path, typer.Option(help="Folder to write: report.json, report.md, predictions.parquet, pictures.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Judge this bundle on PREPARED as it is, instead of training by the protocol.")
-    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Judge this bundle as it is, instead of training by the protocol.")] = None,
     baselines: Annotated[
         str, typer.Option(help="Also in the same folds: logistic, lightgbm, gru, tiny, scratch; '' for none.")
     ] = "logistic,lightgbm,gru",
@@ -51,8 +49,7 @@ def main(
     train_days: Annotated[int | None, typer.Option(min=0, help="Walk forward: days of training before it; 0 = all.")] = None,
     delay_days: Annotated[int | None, typer.Option(min=0, help="Walk forward: days until a label is known, at least.")] = None,
     known_from_days: Annotated[
-        int | None,
-        typer.Option(min=0, help="Walk forward: test no group known to be bad, by labels from so many days before the delay on."),
+        int | None, typer.Option(min=0, help="Walk forward: test no group known bad by labels of so many days.")
     ] = None,
     daily_alerts: Annotated[int | None, typer.Option(min=0, help="Walk forward: groups that can be looked at in a day.")] = None,
     windows: Annotated[int | None, typer.Option(min=1, help="Walk forward: test windows, one after the other.")] = None,
@@ -73,7 +70,6 @@ def main(
       python -m trmfin.evaluate payment_history world/ --out report/ --test-start 2021-01-01 --test-days 60 --windows 3
       python -m trmfin.evaluate transactions cards/ --out report/ --train-days 31 --test-start 2018-08-08 --test-days 7 --known-from-days 7
     """
-    from trmfin.data.files import make_folder
     from trmfin.data.prepared import Prepared
     from trmfin.learn.contest import maker
     from trmfin.learn.extras import check_importable
@@ -85,9 +81,7 @@ def main(
     check_importable([] if bundle is not None else asked["baselines"])
     _found(out)
     use, data = load_pipeline(pipeline), Prepared.read(prepared)
-    walking = {"folds": windows, **{name: context.params[name] for name in WALKING if name != "windows"}}
-    protocol = _protocol(use.protocol, test_start, {name: value for name, value in walking.items() if value is not None})
-    make_folder(out)
+    protocol = _protocol(use.protocol, test_start, context.params)
     with locked(out):
         _check_free(out, resume, judged=bundle is not None)
         if bundle is not None:
@@ -122,15 +116,16 @@ def _spelled(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _protocol(base: Protocol, test_start: str, asked: dict[str, int]) -> Protocol:
-    """The pipeline's protocol, walking forward from `test_start` where that is given. asked: fields to take the place of its own."""
+def _protocol(base: Protocol, test_start: str, params: dict[str, Any]) -> Protocol:
+    """The pipeline's protocol, walking forward from `test_start` where that is given. params: of the command; None = the protocol's own."""
     from trmfin.sequences.protocol import Protocol
 
     if not test_start:
         return base
+    asked = {name.replace("windows", "folds"): params[name] for name in WALKING if params[name] is not None}
     if base.kind == "walk_forward":  # what is not asked for stays the pipeline's
-        return replace(base, test_start=test_start, **asked)  # type: ignore[arg-type]
-    return Protocol(kind="walk_forward", test_start=test_start, **{"folds": 1, "test_days": 0, **asked})  # type: ignore[arg-type]
+        return replace(base, test_start=test_start, **asked)
+    return Protocol(kind="walk_forward", test_start=test_start, **{"folds": 1, "test_days": 0, **asked})
 
 
 def _names(baselines: str) -> list[str]:

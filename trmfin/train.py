@@ -57,11 +57,9 @@ def main(
     _found(out)
     data = Prepared.read(prepared)
     sequences = build(data, use.task)
-    make_folder(out)
     with locked(out):
         _check_free(out, resume, force)
-        folder = out / UNFINISHED
-        make_folder(folder)
+        make_folder(folder := out / UNFINISHED)
         rows = np.arange(len(sequences))
         with TrainingProgress(recipe.model.members) as progress:
             learnt = learn(

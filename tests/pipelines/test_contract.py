@@ -158,7 +158,9 @@ def test_what_becomes_known_later_changes_no_earlier_feature(name: str) -> None:
     values = [c for c, dtype in prepared.events.schema.items() if dtype.is_numeric() and c not in OWN_COLUMNS]
     later = prepared.events.filter(~seen).with_columns(pl.col(values) * 3 + 1)
     both = Prepared(events=pl.concat([untouched, later]), samples=earlier, manifest=prepared.manifest)
-    alone = Prepared(events=untouched, samples=earlier, manifest=prepared.manifest)
+    late = [name for name in untouched.columns if f"{name}_known_at" in untouched.columns]
+    told = untouched.with_columns(pl.when(pl.col(f"{name}_known_at") < cut).then(name) for name in late)
+    alone = Prepared(events=told, samples=earlier, manifest=prepared.manifest)
     assert later.height > 0
     assert use(name).challenger_features(both).equals(use(name).challenger_features(alone))
     assert (

@@ -83,9 +83,8 @@ def fit(
     Raises DataError where the primary target has no known training or validation labels, ConfigError where a setting would
     do nothing, RunError where training diverges.
     """
-    check_labels(sequences, train, validation)
     settings.check_for(sequences)
-    train, validation = (thinned(sequences, rows, settings) for rows in (train, validation))
+    train, validation = (thinned(sequences, rows, settings) for rows in check_labels(sequences, train, validation))
     run = start(sequences, train, fitted, model, settings, initial, max_seconds, device)
     if compiled:
         run.network.core.compile_blocks()
@@ -120,13 +119,14 @@ def fit(
     )
 
 
-def check_labels(sequences: Samples, train: Rows, validation: Rows) -> None:
-    """Raises DataError where one of both has nothing to learn from."""
+def check_labels(sequences: Samples, train: Rows, validation: Rows) -> tuple[Rows, Rows]:
+    """The same rows. Raises DataError where one of both has nothing to learn from."""
     for name, rows in (("training", train), ("validation", validation)):
         if not sequences.known[rows].any():
             raise DataError(
                 f"{name} rows: {len(rows)} rows, none with a known target {sequences.task.primary!r}; training needs labelled samples"
             )
+    return train, validation
 
 
 def start(
