@@ -15,9 +15,13 @@ from tests.puzzles.tiny_puzzles import CONFIG
 from trmfin.command import application
 from trmfin.errors import RunError
 from trmfin.learn.fit import Progress, fit
+from trmfin.learn.recipe import Recipe
+from trmfin.model.refine import Thinking
 from trmfin.progress import TrainingProgress
 from trmfin.puzzle import main
 from trmfin.puzzles.board import FOUR, valid
+from trmfin.puzzles.experiment import Ask
+from trmfin.puzzles.kinds import KINDS
 from trmfin.puzzles.sudoku import families, generate, write_lines
 from trmfin.scoring.folder import locked
 
@@ -203,6 +207,40 @@ def test_a_file_that_cannot_be_used_is_one_clear_line_and_leaves_nothing(content
     result = run(folder, "--data", folder / "bad.txt")
     assert result.exit_code == 1 and said in result.stderr and "bad.txt" in result.stderr
     assert result.stderr.count("error: ") == 1 and list((folder / "out").iterdir()) == []
+
+
+def test_every_option_arrives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Ask] = []
+
+    def told(ask: Ask, *given: object, **named: object) -> None:
+        asked.append(ask)
+        raise RunError("enough")
+
+    monkeypatch.setattr("trmfin.puzzles.experiment.run", told)
+    given = (
+        "--data",
+        "x.txt",
+        "--seed",
+        4,
+        "--max-seconds",
+        9,
+        "--steps",
+        5,
+        "--rollouts",
+        3,
+        "--noise",
+        0.5,
+        "--restarts",
+        "--pick",
+        "residual",
+    )
+    run(folder, *given, "--compile", "--threads", 2, "--device", "cpu")
+    run(folder, "--level", "guess", name="sudoku9")
+    thinking = Thinking(steps=5, rollouts=3, noise=0.5, random_start=True, pick="residual", seed=4)
+    recipe = Recipe.from_toml(folder / "tiny.toml", 4, KINDS["sudoku4"].recipe.with_seed(4))
+    expected = {"data": Path("x.txt"), "recipe": recipe, "thinking": thinking, "max_seconds": 9.0, "compiled": True, "threads": 2}
+    assert {name: getattr(asked[0], name) for name in expected} == expected
+    assert (asked[1].kind.level, asked[1].thinking) == ("guess", Thinking(steps=16))
 
 
 @pytest.mark.parametrize(("name", "said"), [("nowhere.txt", "no such file"), (".", "cannot be read (Is a directory)")])

@@ -68,7 +68,7 @@ def main(
     kind = _kind(name, level, data, versions, tasks)
     base = kind.recipe.with_seed(seed)
     recipe = base if config is None else Recipe.from_toml(config, seed, base)
-    thinking = Thinking(steps=steps or kind.steps, rollouts=rollouts, noise=noise, random_start=restarts, pick=pick, seed=seed)
+    thinking = Thinking(steps=steps or kind.steps_of(recipe), rollouts=rollouts, noise=noise, random_start=restarts, pick=pick, seed=seed)
     folder = out or Path("build") / name
     how: dict[str, Any] = {"recipe": recipe, "thinking": thinking, "max_seconds": max_seconds, "threads": threads}
     how |= {"device": device, "compiled": compiled}
@@ -127,7 +127,7 @@ def _report_votes(result: dict[str, Any], folder: Path) -> None:
 def _report_rest(result: dict[str, Any], folder: Path) -> None:
     if result["published"]:
         typer.echo(f"published   {result['published']}")
-    if "unlike_published" in result:
+    if result["unlike_published"]:
         typer.echo(f"unlike it   {result['unlike_published']}")
     typer.echo(f"cost        {result['cpu_seconds']:,.0f} CPU seconds in all, {result['parameters']:,} parameters, seed {result['seed']}")
     typer.echo(f"answers     {folder / 'answers.csv'}")

@@ -36,11 +36,13 @@ class Variant:
 
 
 PLAIN = {"core": "plain", "supervision_steps": 1}
+HRM = {"nets": 2, "blocks": 1, "gradient": "step"}
 FLAT: dict[str, Any] = {"curriculum": []}
 VARIANTS: dict[str, Variant] = {
     "TRM, the recipe": Variant(paper="87.4"),
     "no EMA": Variant(training={"average_decay": 0.0}, paper="79.9"),
     "one-step gradient": Variant(model={"gradient": "step"}, paper="56.5"),
+    "one-step gradient, no curriculum": Variant(model={"gradient": "step"}, training=FLAT, paper="56.5"),
     "T = n = 1 throughout": Variant(model={"latent_steps": 1, "answer_steps": 1}, training=FLAT),
     "T = 3, n = 4 at the end": Variant(
         model={"latent_steps": 4, "answer_steps": 3}, training={"curriculum": [[0.0, 1, 1], [0.5, 2, 2], [0.8, 4, 3]]}
@@ -52,9 +54,8 @@ VARIANTS: dict[str, Variant] = {
     "attention mixer": Variant(model={"mixer": "attention"}, paper="74.7"),
     "AdamW": Variant(training={"optimiser": "adamw"}),
     "damped, noisy, random start (EqR)": Variant(model={"damping": 0.05}, training={"random_start": True, "state_noise": 0.01}),
-    "HRM, equal parameters": Variant(
-        model={"nets": 2, "blocks": 1, "gradient": "step"}, training={"average_decay": 0.0, "curriculum": []}, paper="55.0"
-    ),
+    "HRM, equal parameters": Variant(model=HRM, training={"average_decay": 0.0}, paper="55.0"),
+    "HRM, no curriculum": Variant(model=HRM, training=FLAT | {"average_decay": 0.0}, paper="55.0"),
     "transformer, equal parameters": Variant(model=PLAIN | {"mixer": "attention"}, training=FLAT),
     "transformer, equal depth (12 blocks)": Variant(model=PLAIN | {"mixer": "attention", "blocks": 12}, training=FLAT),
     "MLP, equal parameters": Variant(model=PLAIN, training=FLAT),

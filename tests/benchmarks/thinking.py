@@ -46,7 +46,8 @@ def again(run: Path, name: str, way: tuple[str, ...]) -> tuple[Path, tuple[str, 
     config = FOLDER / f"{run.name}.toml"
     tables = {table: before[table] for table in ("model", "training")}
     config.write_text("\n".join(f"[{table}]\n" + "".join(lines(values)) for table, values in tables.items()))
-    return out, (before["puzzle"], "--config", str(config), "--seed", str(before["seed"]), *way)
+    level = ("--level", before["level"]) if before.get("level") else ()
+    return out, (before["puzzle"], *level, "--config", str(config), "--seed", str(before["seed"]), *way)
 
 
 def lines(values: dict[str, Any]) -> list[str]:

@@ -28,18 +28,19 @@ def test_what_a_file_leaves_out_keeps_the_presets_value(tmp_path: Path) -> None:
 
 
 def test_a_curriculum_is_a_list_of_lists(tmp_path: Path) -> None:
-    found = read("[training]\ncurriculum = [[0, 1, 1], [0.5, 2, 2]]\n", tmp_path).training
-    assert found == TrainSettings(curriculum=((0.0, 1, 1), (0.5, 2, 2)))
+    found = read("[training]\ncurriculum = [[0, 1, 1], [0.5, 2, 1]]\n", tmp_path).training
+    assert found == TrainSettings(curriculum=((0.0, 1, 1), (0.5, 2, 1)))
     assert TrainSettings.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 def test_a_file_may_change_single_values_of_another_recipe(tmp_path: Path) -> None:
-    base = Recipe(model=replace(PRESETS["tiny"], nets=2), training=TrainSettings(seed=5, curriculum=((0.0, 1, 1),), steps=9))
+    base = Recipe(model=replace(PRESETS["tiny"], nets=2), training=TrainSettings(seed=5, curriculum=((0.0, 2, 1),), steps=9))
     path = tmp_path / "recipe.toml"
     path.write_text('[model]\ngradient = "step"\n[training]\ncurriculum = []\n')
     found = Recipe.from_toml(path, base=base)
     assert found == Recipe(model=replace(base.model, gradient="step"), training=replace(base.training, curriculum=()))
-    path.write_text('preset = "small"\n')
+    path.write_text('preset = "small"\n[training]\ncurriculum = []\n')
+    base = replace(base, training=replace(base.training, curriculum=()))
     assert Recipe.from_toml(path, base=base) == replace(base, model=PRESETS["small"])
 
 
@@ -91,6 +92,8 @@ def test_a_pipelines_own_recipe_gives_way_to_a_preset_and_to_a_file(tmp_path: Pa
         ('[model]\ngradient = "half"', "gradient is 'half'; expected 'cycle' or 'step'"),
         ("[model]\ndamping = 1", "damping is 1; it must lie in"),
         ('[model]\ncore = "plain"', "core 'plain' has no recursion, so supervision_steps"),
+        ("[training]\ncurriculum = [[0, 1, 1], [0.5, 2, 2]]", "curriculum ends with n 2 and T 2, but .* latent_steps 2 and answer_steps 1"),
+        ("[training]\nsteps = 9\nepochs = 2", "epochs does nothing beside steps 9"),
         (PLAIN + "curriculum = [[0, 1, 1]]", "curriculum set, but core 'plain' has no recursion, so it does nothing; set curriculum to"),
         (PLAIN + "random_start = true\nstate_noise = 0.1", "state_noise, random_start set, but core 'plain' has no recursion"),
         ("[training", "cannot be read as TOML"),

@@ -224,7 +224,7 @@ def test_the_command_teaches_answers_and_draws(tmp_path: Path) -> None:
     told = ran.stdout.splitlines()
     assert [line.split()[0] for line in told] == ["pass@2", "exact", "published", "unlike", "cost", "answers"]
     assert "of 2 of 2 evaluation tasks" in told[0] and "of 6 answers to 3 tests" in told[1] and "7.8 on the 120" in told[2]
-    assert "a small run (2 seconds of training, 2 versions of 1,000, width 8 not 512" in told[3]
+    assert "a small run (2 versions of 1,000, 2 seconds of training, width 8 not 512" in told[3]
     found = json.loads((tmp_path / "out/result.json").read_text())
     assert found["release"] == "kaggle2025" and found["versions"] == 2 and found["seed"] == 0 and found["cpu_seconds"] > 0
     assert found["parameters_of_versions"] == len(TASKS) * 2 * 8 < found["parameters"]
@@ -263,7 +263,7 @@ def test_a_run_at_full_size_says_what_still_differs_and_a_smaller_one_all_that_d
     assert unlike_published(ArcAsk(kind=kind, recipe=kind.recipe.with_seed(7)), 400) == OTHERWISE
     small = ArcAsk(kind=arc_kind("arc1", 2, 20), recipe=kind.recipe.with_model(width=64), max_seconds=30.0)
     assert unlike_published(small, 400).startswith(
-        "a small run (30 seconds of training, 2 versions of 1,000, 20 tasks of 400, width 64 not 512); and "
+        "a small run (2 versions of 1,000, 20 tasks of 400, 30 seconds of training, width 64 not 512); and "
     )
 
 

@@ -192,3 +192,30 @@ def test_answers_are_told_with_the_step_that_would_halt(tmp_path: Path) -> None:
     told = answers(tmp_path)
     assert told["exact"].to_list() == told["valid"].to_list() == [True, True] and told["halting_step"].to_list() == [1, 2]
     assert told["puzzle"].to_list() == lines(puzzles.questions, kind().symbols) and FOUR.cells == len(told["answer"][0])
+
+
+def test_the_halting_margin_is_chosen_on_validation_puzzles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, seen = ask(), list[Answered]()
+    monkeypatch.setattr(experiment, "safe_margin", lambda answered: seen.append(answered) or 0.0)
+    done(asked, tmp_path / "out")
+    parts = asked.kind.parts(None, asked.recipe.training.seed)
+    assert [answered.truth.shape for answered in seen] == [parts.validation.answers.shape]
+    np.testing.assert_array_equal(seen[0].truth, parts.validation.answers)
+
+
+def test_a_result_says_how_its_answers_were_made(tmp_path: Path) -> None:
+    thinking = Thinking(steps=2, rollouts=2, noise=0.5, seed=3)
+    found = done(ask(thinking=thinking, max_seconds=60.0), tmp_path / "out")
+    assert Thinking(**found["thinking"]) == thinking
+    assert (found["max_seconds"], found["level"], found["data"], found["unlike_published"]) == (60.0, "", "", "")
+    hard = replace(kind(), name="sudoku-hard", published="87")
+    found = done(ask(hard, max_seconds=60.0), tmp_path / "hard")
+    assert found["unlike_published"].startswith("60 seconds of training, width 16 not 512, ")
+
+
+def test_a_core_without_recursion_is_asked_once(tmp_path: Path) -> None:
+    plain = replace(kind().recipe, model=replace(kind().recipe.model, core="plain", supervision_steps=1))
+    for thinking in (Thinking(steps=3), Thinking(rollouts=2, noise=0.5)):
+        with pytest.raises(ConfigError, match="core 'plain' has no recursion, so further ones would say the same"):
+            ask(recipe=plain, thinking=thinking)
+    assert list(done(ask(recipe=plain, thinking=Thinking(steps=1)), tmp_path)["exact"]) == ["1"]

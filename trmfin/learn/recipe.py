@@ -24,7 +24,13 @@ class Recipe:
     training: TrainSettings
 
     def __post_init__(self) -> None:
-        """Raises ConfigError where the training asks for what only a recursion has."""
+        """Raises ConfigError where training asks for what only a recursion has, or ends at another depth than answers have."""
+        stages, depth = self.training.curriculum, self.model.depth
+        if stages and self.model.core not in NO_RECURSION and tuple(stages[-1][1:]) != depth:
+            raise ConfigError(
+                f"training settings: curriculum ends with n {stages[-1][1]} and T {stages[-1][2]}, but the network answers with "
+                f"latent_steps {depth.latent_steps} and answer_steps {depth.answer_steps}; let it end there, or give [] for none"
+            )
         idle = [name for name in OF_RECURSION if getattr(self.training, name)]
         if self.model.core in NO_RECURSION and idle:
             raise ConfigError(
@@ -58,11 +64,11 @@ class Recipe:
             if "seed" in _table(data, "training"):
                 raise ConfigError("training settings: seed is an option of the command (--seed, --seeds), not of the file")
             base = base or cls.default(seed=seed)
-            base = replace(base, model=preset(str(data["preset"]))) if "preset" in data else base
-            return cls(
-                model=ModelConfig.from_json(base.model.to_json() | _table(data, "model")),
-                training=TrainSettings.from_json(base.training.to_json() | _table(data, "training")),
-            )
+            model = preset(str(data["preset"])) if "preset" in data else base.model
+            training = TrainSettings.from_json(base.training.to_json() | _table(data, "training"))
+            if training.steps and "epochs" in _table(data, "training"):
+                raise ConfigError(f"training settings: epochs does nothing beside steps {training.steps}; set steps, or steps to 0")
+            return cls(model=ModelConfig.from_json(model.to_json() | _table(data, "model")), training=training)
         except (ConfigError, TypeError) as error:
             raise ConfigError(f"{where}: {error}") from error
 

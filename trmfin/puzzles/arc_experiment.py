@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from trmfin.model.network import Network
 from trmfin.puzzles.arc import CELLS, PADDING, RELEASES, SIDE, Grid, augmentations
 from trmfin.puzzles.arc_lessons import ARC, VERSIONS, ArcKind, Lessons, given_away, lessons
 from trmfin.puzzles.arc_votes import TRIES, pass_at_2, vote
-from trmfin.puzzles.experiment import ANSWERS, RESULT, STEPS_FILM, STEPS_PICTURE, Lesson, Spent, by_step, cleared, hardest, taught
+from trmfin.puzzles.experiment import ANSWERS, RESULT, STEPS_FILM, STEPS_PICTURE, Lesson, Spent, by_step, cleared, hardest, taught, unlike
 from trmfin.puzzles.judge import Answered, answer
 from trmfin.puzzles.pictures import draw_refinement
 from trmfin.puzzles.puzzles import Grids
@@ -121,6 +121,7 @@ def _result(ask: ArcAsk, given: Lessons, network: Network, judged: Judged, spent
         "cpu_seconds": spent.cpu_now(),
         "max_seconds": ask.max_seconds,
         "parameters": network.parameters_count,
+        "thinking": asdict(ask.thinking),
         "parameters_of_versions": len(given.samples.owners) * ask.recipe.model.width,
         "seed": ask.recipe.training.seed,
         "published": ask.kind.published,
@@ -133,13 +134,10 @@ def _result(ask: ArcAsk, given: Lessons, network: Network, judged: Judged, spent
 
 def unlike_published(ask: ArcAsk, evaluated: int) -> str:
     """Why this run's number is not to be laid beside the published one as its equal. evaluated: evaluation tasks there are."""
-    kind, paper = ask.kind, ARC[ask.kind.name].recipe
-    smaller = [f"{ask.max_seconds:g} seconds of training"] if ask.max_seconds else []
-    smaller += [f"{kind.versions:,} versions of {VERSIONS:,}"] if kind.versions < VERSIONS else []
+    kind = ask.kind
+    smaller = [f"{kind.versions:,} versions of {VERSIONS:,}"] if kind.versions < VERSIONS else []
     smaller += [f"{kind.asked} tasks of {evaluated}"] if kind.asked is not None and kind.asked < evaluated else []
-    for here, there in ((ask.recipe.model, paper.model), (ask.recipe.training, replace(paper.training, seed=ask.recipe.training.seed))):
-        own, theirs = here.to_json(), there.to_json()
-        smaller += [f"{name} {own[name]} not {theirs[name]}" for name in own if own[name] != theirs[name]]
+    smaller += unlike(ask, ARC[kind.name].recipe)
     return (f"a small run ({', '.join(smaller)}); and " if smaller else "") + OTHERWISE
 
 

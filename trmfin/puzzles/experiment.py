@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from trmfin.learn.fit import Progress, Rows, fit
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.supervise import precision
 from trmfin.learn.threads import threads
+from trmfin.model.config import NO_RECURSION
 from trmfin.model.network import Network
 from trmfin.model.refine import AS_TRAINED, Thinking
 from trmfin.puzzles.judge import Answered, answer, safe_margin
-from trmfin.puzzles.kinds import Kind, Parts, Subject
+from trmfin.puzzles.kinds import KINDS, Kind, Parts, Subject
 from trmfin.puzzles.pictures import draw_refinement
 from trmfin.puzzles.puzzle_samples import PuzzleSamples
 from trmfin.puzzles.puzzles import Grids, Puzzles, joined
@@ -56,6 +57,11 @@ class Lesson:
             raise ConfigError(
                 f"puzzle {self.kind.name}: members {members}, pretrain_epochs {self.recipe.training.pretrain_epochs:g}; "
                 "a puzzle is taught to one network from the start, so leave them at 1 and 0"
+            )
+        if self.recipe.model.core in NO_RECURSION and (self.thinking.rollouts > 1 or (self.thinking.steps or 1) > 1):
+            raise ConfigError(
+                f"puzzle {self.kind.name}: {self.thinking.steps} steps in {self.thinking.rollouts} rollouts; core "
+                f"{self.recipe.model.core!r} has no recursion, so further ones would say the same: leave them out"
             )
 
 
@@ -209,13 +215,27 @@ def _result(ask: Ask, parts: Parts, network: Network, answered: Answered, margin
         "halted": {"margin": margin, "exact": float(early.mean()), "mean_steps": float(halted.mean())},
         "held_out": len(parts.test),
         "trained_on": len(parts.train),
+        "level": ask.kind.level,
+        "data": ask.data.name if ask.data else "",
+        "thinking": asdict(ask.thinking),
         "cpu_seconds": spent.cpu_now(),
+        "max_seconds": ask.max_seconds,
         "parameters": network.parameters_count,
         "seed": ask.recipe.training.seed,
         "published": ask.kind.published,
+        "unlike_published": ", ".join(unlike(ask, KINDS[ask.kind.name].recipe)) if ask.kind.published else "",
         "model": ask.recipe.model.to_json(),
         "training": ask.recipe.training.to_json(),
     }
+
+
+def unlike(ask: Lesson, paper: Recipe) -> list[str]:
+    """How this run was taught otherwise than the published one."""
+    found = [f"{ask.max_seconds:g} seconds of training"] if ask.max_seconds else []
+    for here, there in ((ask.recipe.model, paper.model), (ask.recipe.training, replace(paper.training, seed=ask.recipe.training.seed))):
+        own, theirs = here.to_json(), there.to_json()
+        found += [f"{name} {own[name]} not {theirs[name]}" for name in own if own[name] != theirs[name]]
+    return found
 
 
 def by_step(exact: NDArray[np.bool_]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trmfin.errors import ConfigError, DataError
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.settings import TrainSettings
-from trmfin.model.config import ModelConfig, preset
+from trmfin.model.config import NO_RECURSION, ModelConfig, preset
 from trmfin.puzzles import maze, maze_turns, mazes_made, sudoku
 from trmfin.puzzles.arc import RELEASES
 from trmfin.puzzles.board import FOUR, NINE, SIX, Board, Shuffle, valid
@@ -47,6 +47,10 @@ class Subject:
     boxes: tuple[tuple[int, int], ...] = ()  # (rows, columns) of the boxes that a picture outlines
     published: str = ""  # what the literature reports, with its source
 
+    def steps_of(self, recipe: Recipe) -> int:
+        """Supervision steps when answering: one where the recipe's core has no recursion."""
+        return 1 if recipe.model.core in NO_RECURSION else self.steps
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kind(Subject):
@@ -56,6 +60,7 @@ class Kind(Subject):
     valid: Callable[[Grids, Grids], Bool]  # (questions, answers) → (N,) whether an answer keeps all rules, equal to the label or not
     redraw: Redraw | None
     looks: int | None = None  # of each training puzzle; None = as many as make REDRAWN
+    level: str = ""  # of difficulty, where there are several
 
     def samples(self, puzzles: Puzzles, seed: int, redrawn: bool = False) -> PuzzleSamples:
         """Puzzles as the network sees them, each once or in all its looks."""
@@ -210,7 +215,7 @@ def _kinds() -> list[Kind]:
     return [
         sudoku_kind(FOUR, "sudoku4", _small(64, 700), generated(FOUR, (4, 8), (3000, 200, 1000))),
         sudoku_kind(SIX, "sudoku6", _small(128, 850), generated(SIX, (8, 13), (20_000, 300, 2000))),
-        sudoku_kind(NINE, "sudoku9", _small(160, 9000), of_level(NINE_COUNTS, "sparse")),
+        replace(sudoku_kind(NINE, "sudoku9", _small(160, 9000), of_level(NINE_COUNTS, "sparse")), level="sparse"),
         sudoku_kind(NINE, "sudoku-hard", hard, dealt, SUDOKU_PAPER),
         replace(
             maze_kind(9, "maze9", "the one path from S to G, marked", _small(128, 2000), drawn_mazes(9, (40_000, 300, 1000))),
@@ -236,4 +241,4 @@ def kind_of(name: str, level: str | None = None) -> Kind:
         raise ConfigError(f"puzzle {name}: found --level {level}; only sudoku9 has levels")
     if level not in sudoku.LEVELS:
         raise ConfigError(f"puzzle sudoku9: no level {level!r}; choose one of {', '.join(sudoku.LEVELS)}")
-    return replace(KINDS[name], parts=of_level(NINE_COUNTS, level))
+    return replace(KINDS[name], parts=of_level(NINE_COUNTS, level), level=level)
