@@ -281,7 +281,7 @@ def test_what_cannot_be_asked_for_is_one_clear_line(name: str, arguments: tuple[
     [
         ("[model]\nwidht = 9", "unknown widht"),
         ("[training]\nseed = 1", "--seed"),
-        ('preset = "small"', "members 8"),
+        ('preset = "small"\n[training]\ncurriculum = []', "members 8"),
         ("[model]\nmembers = 2", "members 2"),
     ],
 )
