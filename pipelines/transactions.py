@@ -84,6 +84,11 @@ PROTOCOL = Protocol(  # the Handbook's
     daily_alerts=100,
 )
 
+RECIPE = {  # a first one: one network, few passes, a tenth of the genuine transactions
+    "preset": "tiny",
+    "training": {"pretrain_epochs": 0.0, "epochs": 3.0, "batch_size": 256, "validations": 8, "negative_share": 0.1},
+}
+
 
 def prepare(tables: dict[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Accepted transactions → an event and a sample each; the verdict is a late column, known LABEL_DAYS after."""

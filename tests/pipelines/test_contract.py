@@ -11,6 +11,7 @@ from trmfin import Fitted, Protocol, Task
 from trmfin.data.files import RawTable, raw_from_frame
 from trmfin.data.prepared import Prepared, apply, read_raws
 from trmfin.errors import DataError
+from trmfin.learn.recipe import Recipe
 from trmfin.sequences.sequences import build
 from trmfin.shipped import Pipeline, load_pipeline, pipeline_names, shipped_folder
 
@@ -56,6 +57,12 @@ def test_task_and_protocol_are_plain_data(name: str) -> None:
     assert Task.from_json(task.to_json()) == task and Task.from_json(task.to_json()).sha256 == task.sha256
     assert Protocol.from_json(protocol.to_json()) == protocol
     assert load_pipeline(name).task.sha256 == task.sha256
+
+
+@every_pipeline
+def test_a_recipe_of_its_own_is_one_that_can_be_trained(name: str) -> None:
+    training = Recipe.chosen(use(name).recipe, name).training
+    training.check_for(build(made(name), use(name).task))
 
 
 @every_pipeline
