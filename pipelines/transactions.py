@@ -146,6 +146,9 @@ def challenger_features(prepared: Prepared) -> pl.DataFrame:
     return samples.join(events, on="event_id", how="left", maintain_order="left").drop("event_id")
 
 
+ONE = pl.col("amount") * 0 + 1
+
+
 def _before(value: pl.Expr, key: str, days: int) -> pl.Expr:
     """Sum over the transactions of the same key in so many days before the present one, which is left out."""
     return value.cast(pl.Float64).rolling_sum_by("event_time", f"{days}d", closed="left").over(key).fill_null(0.0)
@@ -153,14 +156,14 @@ def _before(value: pl.Expr, key: str, days: int) -> pl.Expr:
 
 def _of_card(days: int) -> tuple[pl.Expr, pl.Expr]:
     """How many transactions of the card, the present one included, and their mean amount."""
-    count = _before(pl.col("amount") * 0 + 1, "customer_id", days) + 1
+    count = _before(ONE, "customer_id", days) + 1
     total = _before(pl.col("amount") / 100, "customer_id", days) + pl.col("amount") / 100
     return count.alias(f"card_count_{days}d"), (total / count).alias(f"card_mean_{days}d")
 
 
 def _of_terminal(days: int) -> tuple[pl.Expr, pl.Expr]:
     """How many transactions at the terminal in so many days whose verdict is known, and the share of frauds among them."""
-    one, bad = pl.col("amount") * 0 + 1, (pl.col("verdict") == "fraud").fill_null(False)
-    count, frauds = (_before(value, "terminal_id", days + LABEL_DAYS) - _before(value, "terminal_id", LABEL_DAYS) for value in (one, bad))
+    bad = (pl.col("verdict") == "fraud").fill_null(False)
+    count, frauds = (_before(value, "terminal_id", days + LABEL_DAYS) - _before(value, "terminal_id", LABEL_DAYS) for value in (ONE, bad))
     share = pl.when(count > 0).then(frauds / count).otherwise(0.0)
     return count.alias(f"terminal_count_{days}d"), share.alias(f"terminal_fraud_share_{days}d")

@@ -8,13 +8,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.scoring.models import bundle_for
 from tests.scoring.test_stream import CLOSE, in_batch, payments
+from tests.worlds import order_book
 from trmfin.data.files import write_parquet
 from trmfin.data.prepared import Prepared
-from trmfin.errors import RunError
+from trmfin.errors import DataError, RunError, TaskError
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.lasting import LOG, STATE, LastingStream, lasting
 
@@ -108,6 +110,37 @@ def test_a_state_that_was_altered_or_is_of_another_bundle_is_refused(stage: tupl
     path.write_bytes(data)
     with pytest.raises(RunError, match=r"card.npy: is not what manifest.json says"), lasting(bundle, tmp_path):
         pass
+
+
+def test_what_cannot_be_used_is_not_written_down_and_what_has_no_key_yet_is_kept(
+    stage: tuple[Prepared, Bundle, np.ndarray], tmp_path: Path
+) -> None:
+    prepared, bundle, expected = stage
+    with lasting(bundle, tmp_path) as stream:
+        stream.checkpoint()  # nothing has come
+    homeless = prepared.events[:1].with_columns(pl.lit(None, pl.String).alias(name) for name in ("card_id", "shop_id"))
+    with lasting(bundle, tmp_path) as stream:
+        stream.take(homeless)
+        with pytest.raises(DataError, match="no key column 'shop_id'"):
+            stream.take(prepared.events.drop("shop_id"))
+        with pytest.raises(TaskError, match="no column 'amount'"):
+            stream.step(prepared.events.drop("amount"), prepared.samples)
+        stream.checkpoint()
+    with lasting(bundle, tmp_path) as stream:
+        found = step(stream, prepared, 0, 10)
+    np.testing.assert_allclose(np.concatenate(found), expected[:10], atol=CLOSE, rtol=0)
+
+
+def test_events_of_one_instant_stand_in_one_order_before_and_after_a_kill(tmp_path: Path) -> None:
+    prepared, task = order_book()
+    bundle = bundle_for(prepared, task)
+    backwards = prepared.events.reverse()
+    with lasting(bundle, tmp_path) as stream:
+        before = stream.step(backwards, prepared.samples[9:10]).logits
+    with lasting(bundle, tmp_path) as stream:  # from the log
+        after = stream.step(prepared.events[:0], prepared.samples[9:10]).logits
+    np.testing.assert_allclose(before, in_batch(prepared, bundle)[9:10], atol=CLOSE, rtol=0)
+    np.testing.assert_allclose(after, before, atol=CLOSE, rtol=0)
 
 
 def test_only_one_process_may_have_a_stream(stage: tuple[Prepared, Bundle, np.ndarray], tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ def _reason(problem: OSError) -> str:
 
 
 def sync_folder(folder: Path) -> None:
+    """Flushes a folder's entries to the disk, so that a file that was made or renamed in it is there after a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -81,13 +81,15 @@ class LastingStream:
 
     def take(self, events: pl.DataFrame) -> None:
         """As `Stream.take`."""
+        coming = self.stream.read(events)  # first: what cannot be used must not stand in the log, which is read again
         self._write_down(events)
-        self.stream.take(events)
+        self.stream.put(coming)
 
     def step(self, events: pl.DataFrame, samples: pl.DataFrame) -> Scores:
         """As `Stream.step`."""
+        coming = self.stream.read(events, samples)
         self._write_down(events)
-        return self.stream.step(events, samples)
+        return self.stream.answer(coming)
 
     def checkpoint(self) -> None:
         """Write the windows down and begin a new log, so that opening takes no longer the longer the stream has run."""
@@ -151,6 +153,7 @@ def write_state(stream: Stream, folder: Path) -> None:
     make_folder(folder)
     for name, rings in stream.rings.items():
         with replacing(folder / f"{name}.npy") as file:
+            np.save(file, np.zeros(0, rings.dtype))  # tells the type where no key has come yet
             for block, counts in zip(rings.blocks, rings.counts, strict=True):
                 np.save(file, block)
                 np.save(file, counts)
@@ -176,10 +179,12 @@ def read_state(stream: Stream, folder: Path) -> None:
             )
     stream.texts.update({text: place for place, text in enumerate(read_parquet(folder / TEXTS, RunError)["text"])})
     for history in stream.bundle.task.histories:
-        path, blocks = folder / f"{history.name}.npy", list[NDArray[Any]]()
+        path, parts = folder / f"{history.name}.npy", list[NDArray[Any]]()
+        if path.name not in manifest["files"]:  # of a stream to which nothing had come
+            continue
         with reading(path, RunError), path.open("rb") as file:
             while file.tell() < path.stat().st_size:
-                blocks.append(np.load(file))
+                parts.append(np.load(file))
         keys = read_parquet(folder / f"{history.name}.parquet", RunError)
         places = {key: place for place, key in enumerate(keys.iter_rows())}
-        stream.rings[history.name] = Rings(history=history, dtype=blocks[0].dtype, places=places, blocks=blocks[::2], counts=blocks[1::2])
+        stream.rings[history.name] = Rings(history=history, dtype=parts[0].dtype, places=places, blocks=parts[1::2], counts=parts[2::2])

@@ -7,6 +7,7 @@ filled, and nothing is counted twice however often it is sent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -28,6 +29,17 @@ from trmfin.sequences.windows import Window
 TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Coming:
+    """E events and N samples, encoded, before the first is taken in and the second asked about."""
+
+    both: Sequences  # columns of both; no windows
+    rows: Rows  # (E,)
+    order: list[int]  # in which events come: by known_at, sequence, event_id, as a batch orders them
+    keys: dict[str, list[Key | None]]  # history → each event's key
+    asked: dict[str, list[Key | None]]  # history → each sample's key; empty where nothing is asked
+
+
 class Stream:
     """A bundle that scores as events come. Not for several threads at once."""
 
@@ -44,26 +56,31 @@ class Stream:
 
         events, samples: rows as a pipeline's `prepare` makes them, in any order. Scores are in the samples' order.
         """
-        both = self._encoded(events, samples)
-        rows, keys = event_rows(self.bundle.task, both.events), _keys(events, self.bundle.task)
-        ties = events.select(c for c in ("known_at", "sequence", "event_id") if c in events.columns)
-        coming = ties.select(pl.arg_sort_by(ties.columns, nulls_last=False)).to_series().to_list()
-        asked, found, taken = _keys(samples, self.bundle.task), dict[int, list[Rows]](), 0
-        for place in np.argsort(both.as_of, kind="stable").tolist():
-            as_of = int(both.as_of[place])
-            while taken < len(coming) and rows["known_at"][coming[taken]] < as_of:
-                taken += self._put(keys, rows, coming[taken])
-            found[place] = [self._window(name, key[place], as_of) for name, key in asked.items()]
-        while taken < len(coming):
-            taken += self._put(keys, rows, coming[taken])
-        windows = [found[place] for place in range(len(samples))]
-        return score_rows(self.bundle, self._sequences(both, windows), np.arange(len(samples)))
+        return self.answer(self.read(events, samples))
 
     def take(self, events: pl.DataFrame) -> None:
         """Take events in without scoring anything."""
-        rows, keys = event_rows(self.bundle.task, self._encoded(events, None).events), _keys(events, self.bundle.task)
-        for row in np.argsort(rows["known_at"], kind="stable"):
-            self._put(keys, rows, int(row))
+        self.put(self.read(events))
+
+    def read(self, events: pl.DataFrame, samples: pl.DataFrame | None = None) -> Coming:
+        """Make of rows what can be taken in and asked about; no window changes. Raises DataError and TaskError on unusable ones."""
+        both = self._encoded(events, samples)
+        rows, keys = event_rows(self.bundle.task, both.events), _keys(events, self.bundle.task)
+        ties = events.select(c for c in ("known_at", "sequence", "event_id") if c in events.columns)
+        order = ties.select(pl.arg_sort_by(ties.columns, nulls_last=False)).to_series().to_list()
+        return Coming(both=both, rows=rows, order=order, keys=keys, asked={} if samples is None else _keys(samples, self.bundle.task))
+
+    def answer(self, coming: Coming) -> Scores:
+        """The scores of what was read with samples; its events are then taken in, all of them even where a question is refused."""
+        as_of, found, taken = coming.both.as_of, dict[int, list[Rows]](), 0
+        try:
+            for place in np.argsort(as_of, kind="stable").tolist():
+                taken = self.put(coming, taken, int(as_of[place]))
+                found[place] = [self._window(name, key[place], int(as_of[place])) for name, key in coming.asked.items()]
+        finally:
+            self.put(coming, taken)
+        windows = [found[place] for place in range(len(as_of))]
+        return score_rows(self.bundle, self._sequences(coming.both, windows), np.arange(len(as_of)))
 
     @property
     def entities(self) -> int:
@@ -75,12 +92,14 @@ class Stream:
         """Of all windows."""
         return sum(rings.bytes for rings in self.rings.values())
 
-    def _put(self, keys: dict[str, list[Key | None]], rows: Rows, row: int) -> int:
-        """Take one event into every history that it has a key of. → 1, the number of events taken."""
-        for name, key in keys.items():
-            if (mine := key[row]) is not None:
-                self.rings[name].put(mine, rows[row])
-        return 1
+    def put(self, coming: Coming, taken: int = 0, before: int = NEVER) -> int:
+        """Take into every history what is known before a time, after the first `taken` events. → how many are taken now."""
+        while taken < len(coming.order) and coming.rows["known_at"][row := coming.order[taken]] < before:
+            for name, key in coming.keys.items():
+                if (mine := key[row]) is not None:
+                    self.rings[name].put(mine, coming.rows[row])
+            taken += 1
+        return taken
 
     def _window(self, history: str, key: Key | None, as_of: int) -> Rows:
         rings = self.rings[history]
