@@ -1,12 +1,19 @@
 """What `python -m trmfin.evaluate` is asked for, checked before anything is trained."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.learn import tiny
 from tests.test_evaluate import check_refused, run
+from trmfin.command import application
+from trmfin.errors import RunError
+from trmfin.evaluate import main
+from trmfin.sequences.protocol import Protocol
+from trmfin.shipped import load_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +71,28 @@ def test_a_missing_package_is_one_line_before_anything_is_done(
     monkeypatch.setitem(sys.modules, module, None)
     check_refused(run(world / "prepared", "--out", tmp_path / "r", *options), f"{module} cannot be imported")
     assert not (tmp_path / "r").exists()
+
+
+def test_what_is_not_asked_for_stays_the_pipelines_protocol(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Protocol] = []
+
+    def seen(use: object, data: object, protocol: Protocol, *rest: object) -> None:
+        asked.append(protocol)
+        raise RunError("enough")
+
+    monkeypatch.setattr("trmfin.evaluate._contest", seen)
+    handbook = load_pipeline("transactions").protocol
+    week = ["--test-start", "2018-08-08", "--test-days", "7"]
+    for pipeline, options in (
+        ("transactions", []),
+        ("transactions", [*week, "--train-days", "31", "--known-from-days", "7"]),
+        ("transactions", [*week, "--delay-days", "3", "--daily-alerts", "0", "--known-from-days", "0", "--windows", "2"]),
+        (str(Path(tiny.__file__)), [*week, "--delay-days", "3"]),
+    ):
+        CliRunner().invoke(application(main), [pipeline, str(world / "prepared"), "--out", str(tmp_path / "out"), *options])
+    assert asked == [
+        handbook,
+        replace(handbook, train_days=31),
+        replace(handbook, delay_days=3, daily_alerts=0, known_from_days=0, folds=2),
+        Protocol(kind="walk_forward", folds=1, test_start="2018-08-08", test_days=7, delay_days=3),
+    ]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from tests.worlds import grid, monthly_panel
+from tests.worlds import card_and_shop, grid, monthly_panel
 from trmfin.errors import DataError
 from trmfin.sequences.protocol import Protocol
 from trmfin.sequences.sequences import build
-from trmfin.sequences.splits import protocol_splits, stratified_folds, walk_forward
+from trmfin.sequences.splits import not_known_bad, protocol_splits, stratified_folds, walk_forward
 from trmfin.sequences.transforms import DAY, NEVER
 
 ONE_TIME = np.zeros(200, np.int64)
@@ -121,3 +121,39 @@ def test_a_stratified_protocol_splits_by_the_primary_target() -> None:
     last = replace(data, samples=data.samples.filter(data.samples["sample_id"].str.ends_with("@4")))
     with pytest.raises(DataError, match="3 of class 0, 1 of class 1"):
         protocol_splits(build(last, task), Protocol(kind="stratified", folds=2))
+
+
+def test_a_group_is_left_out_from_the_day_on_that_begins_after_its_bad_answer_is_known() -> None:
+    as_of = days(0.5, 3, 9, 10.5, 11, 11, 12.25)
+    group = np.array([0, 1, 2, 0, 1, 2, 0], np.int32)
+    bad = np.array([True, True, False, False, False, True, False])
+
+    def left(since: int) -> list[int]:
+        return not_known_bad(np.array([3, 4, 5, 6]), bad, as_of=as_of, known_at=as_of + 8 * DAY, group=group, since=since * DAY).tolist()
+
+    assert left(0) == [4, 5]  # group 0 is known at 8.5; group 1 only as day 11 begins
+    assert left(1) == [3, 4, 5, 6]  # what happened at .5 does not count
+    later = not_known_bad(np.array([4]), bad, as_of=as_of, known_at=as_of + 8 * DAY - 1, group=group, since=0)
+    assert later.tolist() == []
+
+
+def test_a_protocol_leaves_known_cards_out_and_says_where_none_is_left() -> None:
+    prepared, task = card_and_shop()
+    sequences = build(prepared, task)
+    protocol = Protocol(kind="walk_forward", folds=1, test_start="2024-01-08", test_days=2, delay_days=3)
+    whole = protocol_splits(sequences, protocol)[0]
+    y, card = sequences.targets.values["fraud"], sequences.group
+    start = int(protocol.starts[0])
+    for since in (1, 4, 30):
+        split = protocol_splits(sequences, replace(protocol, known_from_days=since))[0]
+        known = (y == 1) & (sequences.as_of >= start - (since + 3) * DAY)
+        expected = [
+            row
+            for row in whole.test
+            if not any(known & (card == card[row]) & (sequences.as_of + 3 * DAY < sequences.as_of[row] // DAY * DAY))
+        ]
+        assert split.test.tolist() == expected and split.train.tolist() == whole.train.tolist()
+    assert len(expected) < len(whole.test)
+    alone = replace(sequences, group=np.zeros_like(card))
+    with pytest.raises(DataError, match="every group of the 4 test rows is known to be bad by labels from 30 days"):
+        protocol_splits(alone, replace(protocol, known_from_days=30))

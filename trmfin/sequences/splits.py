@@ -111,7 +111,8 @@ def not_known_bad(test: Int, bad: NDArray[np.bool_], *, as_of: Int, known_at: In
 def protocol_splits(sequences: Sequences, protocol: Protocol) -> tuple[Split, ...]:
     """The splits a protocol asks for, by the task's primary target. Days are whole UTC days.
 
-    Raises DataError as the two kinds do, and where folds are asked for by a target that is not one number a sample.
+    Raises DataError as the two kinds do, where all test rows are of groups known to be bad, and where folds are asked for by
+    a target that is not one number a sample.
     """
     primary = sequences.task.primary
     if protocol.kind == "stratified":
@@ -134,11 +135,13 @@ def protocol_splits(sequences: Sequences, protocol: Protocol) -> tuple[Split, ..
     if not protocol.known_from_days:
         return splits
     bad, told = sequences.targets.values[primary] == 1, np.where(known_at == NEVER, NEVER, np.maximum(known_at, as_of + delay))
-    before, parts = protocol.known_from_days * DAY + delay, zip(splits, protocol.starts, strict=True)
-    return tuple(
-        replace(
-            split,
-            test=not_known_bad(split.test, bad, as_of=as_of, known_at=told, group=sequences.group, since=int(start) - before),
-        )
-        for split, start in parts
-    )
+    before, kept = protocol.known_from_days * DAY + delay, []
+    for split, start in zip(splits, protocol.starts, strict=True):
+        test = not_known_bad(split.test, bad, as_of=as_of, known_at=told, group=sequences.group, since=int(start) - before)
+        if not len(test):
+            raise DataError(
+                f"walk forward from {np.datetime64(int(start), 'us')}Z: every group of the {len(split.test)} test rows is known to be "
+                f"bad by labels from {protocol.known_from_days} days before the delay on; ask for fewer known_from_days"
+            )
+        kept.append(replace(split, test=test))
+    return tuple(kept)
