@@ -38,7 +38,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder to write: report.json, report.md, predictions.parquet, pictures.")],
     bundle: Annotated[Path | None, typer.Option(help="Judge this bundle as it is, instead of training by the protocol.")] = None,
     baselines: Annotated[
-        str, typer.Option(help="Also in the same folds: logistic, lightgbm, gru, tiny, scratch; '' for none.")
+        str, typer.Option(help="Also in the same folds: logistic, lightgbm, windows, gru, tiny, scratch; '' for none.")
     ] = "logistic,lightgbm,gru",
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
     config: Annotated[Path | None, typer.Option(help="TOML with preset, [model] and [training].")] = None,
@@ -130,9 +130,9 @@ def _protocol(base: Protocol, test_start: str, params: dict[str, Any]) -> Protoc
 
 def _names(baselines: str) -> list[str]:
     from trmfin.learn.baselines import CHALLENGERS
-    from trmfin.learn.contest import NETWORKS
+    from trmfin.learn.contest import NETWORKS, WINDOWS
 
-    allowed = [*CHALLENGERS, *(name for name in NETWORKS if name != "trm")]
+    allowed = [*CHALLENGERS, WINDOWS, *(name for name in NETWORKS if name != "trm")]
     names = list(dict.fromkeys(name.strip() for name in baselines.split(",") if name.strip()))
     if unknown := [name for name in names if name not in allowed]:
         raise ConfigError(f"--baselines: {unknown[0]!r} is unknown; choose from {', '.join(allowed)}")

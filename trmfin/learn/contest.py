@@ -29,6 +29,7 @@ from trmfin.learn.bundle import Bundle, provenance
 from trmfin.learn.calibrate import probability
 from trmfin.learn.checkpoint import content
 from trmfin.learn.fit import Progress, mean_depth
+from trmfin.learn.flat import of_windows
 from trmfin.learn.holdout import holdouts
 from trmfin.learn.members import primary_logits
 from trmfin.learn.recipe import Recipe
@@ -41,6 +42,7 @@ from trmfin.sequences.splits import Split
 from trmfin.sequences.task import Task
 
 NETWORKS = ("trm", "scratch", "tiny", "gru")  # scratch: the recipe without pre-training
+WINDOWS = "windows"  # LightGBM on the network's own windows, flattened
 GRU_WIDTHS = range(4, 2049)
 JOB = "contest.json"  # in the folder of parts: what they belong to, and who began it
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn", "torch")  # whose code predictions come from, beside ours
@@ -202,6 +204,8 @@ def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]
         held = holdouts(contest.sequences, train, 1, entry.seed)[0]
         answer = challenger(entry.model)(contest.features, contest.y, held.train, held.test, split.test, entry.seed, n_jobs=contest.workers)
         p = answer.p[:, None]
+    elif entry.model == WINDOWS:
+        p = of_windows(contest.sequences, train, split.test, contest.recipe, entry.seed, contest.workers)[:, None]
     else:
         recipe = entry_recipe(contest, entry)
         start = contest.start(entry.fold, recipe, tell)

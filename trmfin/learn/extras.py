@@ -12,6 +12,7 @@ NEEDED = {  # what of an evaluation → the package it needs, and how that is im
     "pictures": ("matplotlib", lambda: import_module("matplotlib")),
     "logistic": ("scikit-learn", lambda: import_module("sklearn.pipeline")),
     "lightgbm": ("lightgbm", lambda: import_module("lightgbm")),
+    "windows": ("lightgbm", lambda: import_module("lightgbm")),
 }
 
 

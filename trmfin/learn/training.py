@@ -16,7 +16,7 @@ from trmfin.errors import DataError
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, probability
 from trmfin.learn.checkpoint import Weights
-from trmfin.learn.fit import Progress
+from trmfin.learn.fit import Progress, thinned
 from trmfin.learn.halting import TOLERANCE, cheapest_epsilon, steps_used
 from trmfin.learn.holdout import LEAST_FOLDS, described, hold_out_latest, holdouts, untold
 from trmfin.learn.intervals import summary
@@ -65,6 +65,7 @@ def begin(
     recipe: Recipe,
     held_out: Iterable[NDArray[np.int64]],
     *,
+    binned: NDArray[np.int64] | None = None,
     folder: Path | None = None,
     max_seconds: float | None = None,
     workers: int = 1,
@@ -73,9 +74,9 @@ def begin(
     """Fit bins and vocabularies on the rows `histories`, and pre-train members on them where the recipe says so.
 
     sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too; rows that tell a member what
-    its `held_out` rows ask are left out. max_seconds: of pre-training. See `pretrain_members` for the rest.
+    its `held_out` rows ask are left out. binned: rows to fit on, where not on all. max_seconds: of pre-training. See `pretrain_members` for the rest.
     """
-    fitted = Fitted.fit(sequences, histories, recipe.model.bins)
+    fitted = Fitted.fit(sequences, histories if binned is None else binned, recipe.model.bins)
     if not (recipe.training.pretrain_epochs and foretells(sequences)):
         return Start(fitted=fitted, weights=())
     weights = pretrain_members(
@@ -125,6 +126,7 @@ def learn(
             rows if histories is None else histories,
             recipe,
             held_out,
+            binned=None if recipe.training.negative_share == 1 else thinned(sequences, labelled, recipe.training),
             folder=folder,
             max_seconds=half,
             workers=workers,
