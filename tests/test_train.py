@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from tests.learn import tiny
 from trmfin.command import application
 from trmfin.data.files import sha256_of
+from trmfin.data.prepared import Prepared
 from trmfin.learn.bundle import PARTS, Bundle
 from trmfin.learn.fit import Progress
 from trmfin.progress import TrainingProgress
@@ -287,3 +288,53 @@ def test_a_full_disk_is_one_line_and_leaves_no_bundle(world: Path, tmp_path: Pat
     monkeypatch.setattr("trmfin.data.files.os.fsync", full)
     check_refused(run(world, "--out", tmp_path), "cannot be written (No space left on device)")
     assert not (tmp_path / "manifest.json").exists()
+
+
+def cases_of(world: Path, path: Path, count: int = 3) -> Path:
+    """A file of so many clients who turned bad."""
+    samples = Prepared.read(world / "prepared").samples
+    samples.filter(pl.col("target_bad") == 1).head(count).select("sample_id").write_csv(path)
+    return path
+
+
+def test_a_bundle_is_adapted_to_confirmed_cases_in_a_file(world: Path, tmp_path: Path) -> None:
+    cases = cases_of(world, tmp_path / "cases.csv")
+    result = run(world, "--out", tmp_path / "new", "--from", world / "bundle", "--cases", cases, config=False)
+    assert result.exit_code == 0, result.output
+    before, after = Bundle.load(world / "bundle"), Bundle.load(tmp_path / "new")
+    assert f"adapted     from {before.sha256[:16]}: 3 cases learnt, 61 samples rehearsed, " in result.stdout
+    assert after.card["adapted"]["training"]["steps"] == 60 and after.card["held_out"] == before.card["held_out"]
+    assert sha256_of(tmp_path / "new" / "weights.safetensors") != sha256_of(world / "bundle" / "weights.safetensors")
+    assert not (tmp_path / "new" / "training").exists()
+    (tmp_path / "short.toml").write_text("[training]\nsteps = 2\nfrozen = ['core']")
+    short = ("--from", world / "bundle", "--cases", cases, "--config", tmp_path / "short.toml")
+    assert run(world, "--out", tmp_path / "short", *short, config=False).exit_code == 0
+    told = Bundle.load(tmp_path / "short").card["adapted"]["training"]
+    assert (told["steps"], told["frozen"]) == (2, ["core"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--from", "{bundle}"], "--from: of no effect without --cases"),
+        (["--cases", "{cases}"], "--cases: of no effect without --from"),
+        (["--from", "{bundle}", "--cases", "{cases}", "--preset", "tiny"], "--preset: of no effect with --from"),
+        (
+            ["--from", "{bundle}", "--cases", "{cases}", "--resume", "--max-seconds", "9"],
+            "--max-seconds, --resume: of no effect with --from",
+        ),
+        (["--from", "{bundle}", "--cases", "{cases}", "--config", "{recipe}"], "changes the network's shape"),
+        (["--from", "{bundle}", "--cases", "{missing}"], "nothing.csv"),
+        (["--from", "{bundle}", "--cases", "{ragged}"], "1 rows have not as many fields as the header (first: line 3)"),
+        (["--from", "{missing}", "--cases", "{cases}"], "no such folder"),
+    ],
+)
+def test_adapting_refuses_what_it_would_not_heed_and_files_that_cannot_be_read(
+    world: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
+    (tmp_path / "recipe.toml").write_text("[model]\nwidth = 64")
+    (tmp_path / "ragged.csv").write_text("sample_id,by\nc1@0,x\nc2@0,x,y\n")
+    paths = {"bundle": world / "bundle", "cases": cases_of(world, tmp_path / "cases.csv"), "recipe": tmp_path / "recipe.toml"}
+    paths |= {"missing": tmp_path / "nothing.csv", "ragged": tmp_path / "ragged.csv"}
+    check_refused(run(world, "--out", tmp_path / "new", *(option.format(**paths) for option in options), config=False), said)
+    assert not (tmp_path / "new" / "manifest.json").exists()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trmfin.command import run
 from trmfin.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from trmfin.learn.bundle import Bundle
+    from trmfin.learn.recipe import Recipe
+    from trmfin.sequences.sequences import Sequences
 
 UNFINISHED = "training"  # folder inside BUNDLE with checkpoints, removed when the bundle is whole
 CHECKPOINTS = ("member-*.safetensors", "pretrained-*.safetensors")
@@ -26,6 +31,10 @@ def main(
         float | None, typer.Option(min=1, help="Train for about so long: a whole, shorter training, which depends on the machine.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Members trained side by side; default: one a core.")] = None,
+    base: Annotated[Path | None, typer.Option("--from", help="Adapt this bundle to --cases, in seconds, instead of training one.")] = None,
+    cases: Annotated[
+        Path | None, typer.Option(help="With --from: CSV or Parquet with sample_id, a line for each confirmed case of something new.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training in BUNDLE.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle or an interrupted training in BUNDLE.")] = False,
 ) -> None:
@@ -34,48 +43,89 @@ def main(
     Each member holds out a part of the samples, keeps the weights that do best on it, and calibration is fitted on what
     members said of samples whose answers they had not seen. A killed training goes on with --resume exactly where it stopped.
 
+    With --from and --cases a finished bundle learns a few confirmed cases and rehearses the other labelled samples of PREPARED:
+    give one with the weeks that the bundle was trained on, and the cases.
+
     \b
     Example:
       python -m trmfin.train payment_history prepared/ --out bundle/
       python -m trmfin.train payment_history prepared/ --out bundle/ --preset tiny --max-seconds 120
+      python -m trmfin.train transactions prepared/ --out adapted/ --from bundle/ --cases confirmed.csv
     """
-    import numpy as np
-
-    from trmfin.data.files import make_folder
     from trmfin.data.prepared import Prepared
     from trmfin.learn.recipe import Recipe
-    from trmfin.learn.training import bundle_of, learn
-    from trmfin.progress import TrainingProgress
     from trmfin.scoring.folder import locked
     from trmfin.sequences.sequences import build
     from trmfin.shipped import load_pipeline
 
     if config is not None and preset:
         raise ConfigError(f"--preset {preset} and --config {config}: name the preset inside the file")
+    _check_adapting(base, cases, {"--preset": preset, "--max-seconds": max_seconds, "--resume": resume})
     use = load_pipeline(pipeline)
     recipe = Recipe.chosen(use.recipe, use.name, preset_name=preset, config=config, seed=seed)
     _found(out)
     data = Prepared.read(prepared)
     sequences = build(data, use.task)
+    about = {"prepared": data.manifest.get("files", {}), "pipeline": use.name, "pipeline_sha256": use.sha256}
+    side_by_side = workers or os.cpu_count() or 1
     with locked(out):
         _check_free(out, resume, force)
-        make_folder(folder := out / UNFINISHED)
-        rows = np.arange(len(sequences))
-        with TrainingProgress(recipe.model.members) as progress:
-            learnt = learn(
-                sequences,
-                rows,
-                recipe,
-                folder=folder,
-                max_seconds=max_seconds,
-                workers=workers or min(os.cpu_count() or 1, recipe.model.members),
-                tell=progress.tell,
-            )
-        about = {"prepared": data.manifest.get("files", {}), "pipeline": use.name, "pipeline_sha256": use.sha256}
-        bundle = bundle_of(learnt, sequences, rows, recipe, about)
+        if base is not None and cases is not None:
+            bundle = _adapted(base, cases, sequences, config, seed, side_by_side)
+        else:
+            bundle = _trained(sequences, recipe, out / UNFINISHED, max_seconds, side_by_side)
+        bundle.card.update(about)
         sha256 = bundle.save(out)
         _report(bundle.card, sha256, out)
-        _remove_training(folder)
+        _remove_training(out / UNFINISHED)
+
+
+def _trained(sequences: Sequences, recipe: Recipe, folder: Path, max_seconds: float | None, workers: int) -> Bundle:
+    """A bundle of all samples. folder: of checkpoints."""
+    import numpy as np
+
+    from trmfin.data.files import make_folder
+    from trmfin.learn.training import bundle_of, learn
+    from trmfin.progress import TrainingProgress
+
+    make_folder(folder)
+    rows, workers = np.arange(len(sequences)), min(workers, recipe.model.members)
+    with TrainingProgress(recipe.model.members) as progress:
+        learnt = learn(sequences, rows, recipe, folder=folder, max_seconds=max_seconds, workers=workers, tell=progress.tell)
+    return bundle_of(learnt, sequences, rows, recipe, {})
+
+
+def _adapted(base: Path, cases: Path, sequences: Sequences, config: Path | None, seed: int, workers: int) -> Bundle:
+    """The bundle at `base`, adapted to the cases of a file."""
+    import numpy as np
+
+    from trmfin.learn.adapt import adapt, adapting_recipe, case_rows, read_cases
+    from trmfin.learn.bundle import Bundle
+    from trmfin.learn.recipe import Recipe
+    from trmfin.progress import TrainingProgress
+
+    bundle = Bundle.load(base)
+    if bundle.task != sequences.task:
+        raise ConfigError(
+            f"--from {base}: its task {bundle.task.name!r} is not the pipeline's; adapt it with the pipeline it was trained by"
+        )
+    recipe = adapting_recipe(bundle, seed)
+    if config is not None:
+        recipe = Recipe.from_toml(config, seed, recipe)
+    if recipe.model != bundle.network.config:
+        raise ConfigError(f"--config {config}: changes the network's shape, which adapting leaves as it is; leave [model] out")
+    rows = case_rows(sequences, read_cases(cases))
+    with TrainingProgress(recipe.model.members) as progress:
+        return adapt(bundle, sequences, rows, np.arange(len(sequences)), recipe, workers=workers, tell=progress.tell)
+
+
+def _check_adapting(base: Path | None, cases: Path | None, training: dict[str, Any]) -> None:
+    """Raises ConfigError where one of --from and --cases is without the other, or beside what only a whole training has."""
+    if (base is None) != (cases is None):
+        given, missing = ("--from", "--cases") if cases is None else ("--cases", "--from")
+        raise ConfigError(f"{given}: of no effect without {missing}; give both to adapt a bundle, or none to train one")
+    if base is not None and (idle := [name for name, value in training.items() if value]):
+        raise ConfigError(f"{', '.join(idle)}: of no effect with --from, which adapts a finished bundle; leave it out")
 
 
 def _check_free(out: Path, resume: bool, force: bool) -> None:
@@ -129,6 +179,10 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
     """How well members did on what they held out, and where the bundle is."""
     held = card["held_out"]
     typer.echo(f"bundle      {out}  sha256 {sha256[:16]}")
+    if adapted := card.get("adapted"):
+        what = f"{adapted['cases']:,} cases learnt, {adapted['rehearsed']:,} samples rehearsed, {adapted['seconds']:.1f} s"
+        typer.echo(f"adapted     from {adapted['bundle'][:16]}: {what}; judge it with `python -m trmfin.evaluate … --bundle {out}`")
+        return
     model = card["model"]
     size = f"{model['parameters']:,} in {model['members']} members, {model['supervision_steps']} steps"
     typer.echo(f"parameters  {size}, {_flops(model['flops'])} a sample")

@@ -20,7 +20,7 @@ from trmfin.errors import DataError, RunError
 from trmfin.learn import checkpoint as saved
 from trmfin.learn.clock import Clock
 from trmfin.learn.optimiser import ExponentialAverage, make_optimiser, schedule
-from trmfin.learn.settings import TrainSettings
+from trmfin.learn.settings import PARTS, TrainSettings
 from trmfin.learn.slots import THIN, Slots, draw
 from trmfin.learn.supervise import Run, loop_step, slot_step, validate
 from trmfin.model.config import ModelConfig
@@ -147,6 +147,10 @@ def start(
     if initial is not None:
         network.load_state_dict({name: torch.from_numpy(value) for name, value in initial.items()}, strict=False)
     network.to(device)
+    for part in settings.frozen:
+        for name in PARTS[part]:
+            if (module := getattr(network, name)) is not None:
+                module.requires_grad_(False)
     clock = Clock(planned=planned_steps(len(train), model, settings), max_seconds=max_seconds)
     optimiser = make_optimiser(network, settings.optimiser, settings.learning_rate, settings.weight_decay)
     slots = Slots(seed=settings.seed, pool=train, supervision_steps=model.supervision_steps, random_depth=settings.random_depth)

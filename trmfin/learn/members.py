@@ -75,7 +75,7 @@ def fit_members(
     ]
     members = run_jobs(jobs, workers, tell)
     with one_thread():
-        network = _assembled(members, sequences.task, fitted, model)
+        network = assembled(members, sequences.task, fitted, model)
         held = [split.test for split in splits[: model.members]]
         parts = zip(network.networks, held, strict=True)
         logits = np.concatenate([primary_logits(member, sequences, rows) for member, rows in parts])
@@ -85,7 +85,7 @@ def fit_members(
     return TrainedEnsemble(network=network, members=members, held_out=held_out, logits=total / times[:, None])
 
 
-def _assembled(members: list[Trained], task: Task, fitted: Fitted, model: ModelConfig) -> Ensemble:
+def assembled(members: list[Trained], task: Task, fitted: Fitted, model: ModelConfig) -> Ensemble:
     """One network of the members' kept weights."""
     with torch.random.fork_rng(devices=[]):
         network = Ensemble(task, fitted, model).eval()

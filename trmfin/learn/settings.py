@@ -18,6 +18,7 @@ BATCHES = 16  # in one pass, at least, as long as a batch does not fall below SM
 SMALLEST_BATCH = 64
 WARMUP_SHARE = 0.2
 SMOOTHED = ("binary", "classes", "ordinal")  # heads whose labels are smoothed, unless they are distributions already
+PARTS = {"inputs": ("numbers", "codes", "places", "relations"), "core": ("core",), "heads": ("heads", "halt")}  # of a network, by name
 SEEDS_APART = 1000  # so that runs of neighbouring seeds share no member
 
 
@@ -51,6 +52,7 @@ class TrainSettings:
     halt_weight: float = 0.5  # share of the halt head's loss
     halt_gain: float = 1e-3  # no_further_gain: a further step must lower the loss by more than this
     validations: int = 16  # how often validation is looked at
+    frozen: tuple[str, ...] = ()  # parts of the network that keep the weights they begin with: inputs, core, heads
     half_precision: bool = False  # bfloat16 products where the processor gains from it
 
     def __post_init__(self) -> None:
@@ -65,6 +67,7 @@ class TrainSettings:
             if (value := getattr(self, name)) not in allowed:
                 raise ConfigError(f"training settings: {name} is {value!r}; choose {' or '.join(allowed)}")
         object.__setattr__(self, "curriculum", checked_curriculum(self.curriculum))
+        object.__setattr__(self, "frozen", checked_frozen(self.frozen))
         for name in ("seed", "steps", "warmup_steps", "state_noise", "pretrain_epochs", "weight_decay", "halt_weight"):
             if (value := getattr(self, name)) < 0:
                 raise ConfigError(f"training settings: {name} is {value}; it must be at least 0")
@@ -127,6 +130,15 @@ class TrainSettings:
         if unknown := sorted(set(data) - set(cls.__dataclass_fields__)):
             raise ConfigError(f"training settings: unknown {', '.join(unknown)}; known: {', '.join(sorted(cls.__dataclass_fields__))}")
         return cls(**data)
+
+
+def checked_frozen(parts: Any) -> tuple[str, ...]:
+    """Names of parts in the order of PARTS, whatever sequence they came as. Raises ConfigError on others, and where nothing is left."""
+    named = isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts)
+    names = set(parts) if named else set()
+    if not named or not names < set(PARTS):
+        raise ConfigError(f"training settings: frozen is {parts!r}; expected some of {', '.join(PARTS)}, not all of them")
+    return tuple(part for part in PARTS if part in names)
 
 
 def checked_curriculum(stages: Any) -> Curriculum:

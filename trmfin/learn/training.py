@@ -74,7 +74,8 @@ def begin(
     """Fit bins and vocabularies on the rows `histories`, and pre-train members on them where the recipe says so.
 
     sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too; rows that tell a member what
-    its `held_out` rows ask are left out. binned: rows to fit on, where not on all. max_seconds: of pre-training. See `pretrain_members` for the rest.
+    its `held_out` rows ask are left out. binned: rows to fit on, where not on all. max_seconds: of pre-training. See
+    `pretrain_members` for the rest.
     """
     fitted = Fitted.fit(sequences, histories if binned is None else binned, recipe.model.bins)
     if not (recipe.training.pretrain_epochs and foretells(sequences)):

@@ -1,0 +1,45 @@
+"""The network's windows as one row, and trees on them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.learn.tiny import MODEL, TASK, TRAINING, notes, world
+from trmfin.learn.flat import flattened, of_windows
+from trmfin.learn.metrics import auc
+from trmfin.learn.recipe import Recipe
+from trmfin.sequences.sequences import build
+
+ROWS = np.array([7, 2, 3, 0])
+
+
+def test_every_field_of_every_token_stands_in_the_row_newest_event_first() -> None:
+    sequences = world().sequences
+    frame, batch = flattened(sequences, ROWS), sequences.batch(ROWS)
+    assert frame.columns == ["sample_id", "limit", *(f"notes.{place}.{name}" for place in (3, 2, 1) for name in ("late", "kind"))]
+    assert frame["sample_id"].to_list() == sequences.sample_ids[ROWS].tolist()
+    late, kind, limit = (
+        [field.name for field in fields].index(name)
+        for fields, name in ((TASK.numbers, "late"), (TASK.codes, "kind"), (TASK.numbers, "limit"))
+    )
+    assert np.array_equal(frame["limit"].to_numpy(), batch.numbers[:, 0, limit])
+    for place in (1, 2, 3):
+        there = batch.mask[:, -place]
+        assert np.array_equal(
+            frame[f"notes.{place}.late"].to_numpy(), np.where(there, batch.numbers[:, -place, late], np.nan), equal_nan=True
+        )
+        assert frame[f"notes.{place}.kind"].is_null().to_list() == (~there).tolist()
+        assert np.array_equal(frame[f"notes.{place}.kind"].to_numpy()[there], batch.codes[there, -place, kind])
+    assert frame["notes.3.late"].null_count() == 2 and frame["notes.1.late"].null_count() == 1  # clients with 3, 2, 3 and 0 notes
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_trees_on_windows_learn_and_answer_on_the_scale_of_all_samples(share: float) -> None:
+    pytest.importorskip("lightgbm")
+    sequences = build(notes(600), TASK)
+    rows = np.random.default_rng(0).permutation(600)
+    recipe = Recipe(model=MODEL, training=replace(TRAINING, negative_share=share))
+    p = of_windows(sequences, np.sort(rows[:400]), np.sort(rows[400:]), recipe, 0, 1)
+    y = sequences.targets.values["bad"][np.sort(rows[400:])]
+    assert auc(y, p) > 0.8 and abs(p.mean() - y.mean()) < 0.06

@@ -1,0 +1,157 @@
+"""Adaptation: a finished bundle learns a few confirmed cases of something new, and rehearses what it knew before.
+
+Bins, vocabularies and calibration stay the bundle's. The step is short: a share of what is learnt from are the cases, over and
+over, the rest are labelled rows of before, so that the old is not forgotten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trmfin.data.files import read_raw
+from trmfin.errors import DataError, TaskError
+from trmfin.learn.bundle import Bundle
+from trmfin.learn.fit import Progress, fit, thinned
+from trmfin.learn.members import assembled
+from trmfin.learn.recipe import Recipe
+from trmfin.learn.settings import TrainSettings
+from trmfin.learn.workers import run_jobs
+from trmfin.sequences.sequences import Sequences
+
+Rows = NDArray[np.int64]
+CASES_SHARE = 0.25  # of what is learnt from
+JUDGED = 512  # rows that the end of an adaptation is looked at on
+ADAPTING: dict[str, Any] = {  # over the training that the bundle had
+    "steps": 60,
+    "batch_size": 128,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "warmup_steps": 5,
+    "average_decay": 0.8,
+    "validations": 1,
+    "curriculum": (),
+}
+
+
+def adapting_recipe(bundle: Bundle, seed: int) -> Recipe:
+    """The bundle's shape, and its training made short. `Recipe.from_toml` may change it further."""
+    training = {name: value for name, value in bundle.card["training"].items() if name not in ("epochs", "seed")}
+    return Recipe(model=bundle.network.config, training=TrainSettings.from_json(training | ADAPTING | {"seed": seed}))
+
+
+def read_cases(path: Path) -> pl.DataFrame:
+    """The table of a CSV or Parquet file. Raises DataError where it cannot be read, a row of it included."""
+    raw = read_raw(path)
+    if raw.ragged.height:
+        raise DataError(
+            f"{path}: {raw.ragged.height} rows have not as many fields as the header (first: line {raw.ragged['line'][0]}); mend them"
+        )
+    return raw.frame
+
+
+def case_rows(sequences: Sequences, cases: pl.DataFrame) -> Rows:
+    """Rows of the confirmed cases. cases: `sample_id`, one line a case.
+
+    Raises TaskError where the primary target is no yes or no, DataError where there is no such column or no case, where a case
+    is told twice, is none of the samples, or is known to be the opposite.
+    """
+    task = sequences.task
+    if task.target(task.primary).head != "binary":
+        raise TaskError(f"task {task.name!r}: confirmed cases are of a target with two answers, {task.primary!r} has others")
+    if "sample_id" not in cases.columns or cases.is_empty():
+        raise DataError(
+            f"cases: {cases.height} rows of {', '.join(cases.columns) or 'nothing'}; expected a column sample_id and a line a case"
+        )
+    ids = cases["sample_id"].cast(pl.String)
+    if ids.null_count() or ids.n_unique() < len(ids):
+        twice = ids.filter(ids.is_duplicated()).first()
+        raise DataError(f"cases: sample_id {twice!r} is told more than once, or is empty; expected each case once")
+    place = {name: row for row, name in enumerate(sequences.sample_ids.tolist())}
+    if unknown := [name for name in ids if name not in place]:
+        raise DataError(
+            f"cases: {len(unknown)} of {len(ids)} are no prepared samples (first: {unknown[0]!r}); prepare the file that they are in"
+        )
+    rows = np.array([place[name] for name in ids], np.int64)
+    answers = sequences.targets.values[task.primary][rows]
+    if opposite := int((answers == 0).sum()):
+        raise DataError(
+            f"cases: {opposite} are known to be no {task.primary} (first: {ids[int(np.flatnonzero(answers == 0)[0])]!r}); "
+            "leave them out, or correct the prepared target"
+        )
+    return rows
+
+
+def adapt(
+    bundle: Bundle,
+    sequences: Sequences,
+    cases: Rows,
+    replay: Rows,
+    recipe: Recipe,
+    *,
+    workers: int = 1,
+    tell: Callable[[int, Progress], None] = lambda member, progress: None,
+) -> Bundle:
+    """The bundle with weights that have seen the cases. It is not saved; its sha256 is "" until it is.
+
+    sequences: not yet aligned. cases: rows whose answer is yes, whether their target is known or not. replay: rows to rehearse,
+    of which the labelled ones that are no case are used. recipe: as `adapting_recipe` gives it. workers: see `run_jobs`.
+    Raises DataError where there is nothing to rehearse.
+    """
+    began = time.monotonic()
+    known = with_answers(sequences, cases).aligned(bundle.fitted)
+    old = np.setdiff1d(replay[sequences.known[replay]], cases)
+    if not len(old):
+        raise DataError("adaptation: no labelled sample beside the cases; give prepared data whose targets of before are known")
+    jobs = [
+        partial(
+            fit,
+            known,
+            *_lessons(known, cases, old, settings := recipe.training.of_member(index)),
+            fitted=bundle.fitted,
+            model=replace(recipe.model, members=1),
+            settings=settings,
+            initial={name: value.numpy() for name, value in member.state_dict().items()},
+        )
+        for index, member in enumerate(bundle.network.networks)
+    ]
+    members = run_jobs(jobs, min(workers, len(jobs)), tell)
+    told = {
+        "bundle": bundle.sha256,
+        "cases": len(cases),
+        "rehearsed": len(old),
+        "training": recipe.training.to_json(),
+        "seconds": time.monotonic() - began,
+        "words": "calibration, bins and every metric of this card are those of the bundle that was adapted",
+    }
+    return replace(
+        bundle, network=assembled(members, bundle.task, bundle.fitted, recipe.model), card=bundle.card | {"adapted": told}, sha256=""
+    )
+
+
+def with_answers(sequences: Sequences, cases: Rows) -> Sequences:
+    """The same samples, the cases' primary target known to be yes."""
+    targets, primary = sequences.targets, sequences.task.primary
+    values, known_at = targets.values[primary].copy(), targets.known_at[primary].copy()
+    values[cases] = 1
+    known_at[cases] = np.minimum(known_at[cases], sequences.as_of[cases])
+    return replace(
+        sequences,
+        targets=replace(targets, values={**targets.values, primary: values}, known_at={**targets.known_at, primary: known_at}),
+    )
+
+
+def _lessons(sequences: Sequences, cases: Rows, old: Rows, settings: TrainSettings) -> tuple[Rows, Rows]:
+    """Rows to learn from, cases so often that they are CASES_SHARE of them, and rows that the end is judged on."""
+    kept = thinned(sequences, old, settings)
+    times = max(round(CASES_SHARE / (1 - CASES_SHARE) * len(kept) / len(cases)), 1)
+    pool = np.concatenate((kept, np.repeat(cases, times)))
+    return pool, np.random.default_rng(settings.seed).permutation(pool)[:JUDGED]
