@@ -1,0 +1,155 @@
+"""One transaction at a time: how long an answer takes, and what a million windows weigh.
+
+    python tests/benchmarks/stream.py [--entities 1000000] [--transactions 5000] [--preset tiny] [--lasting]
+
+A stream over the transactions pipeline holds so many cards and terminals, half of each, their windows filled to the end; then
+transactions of these come one by one, in one thread. The network is untrained, of --preset: its speed does not depend on the
+weights. The transactions are a simulated world's, their cards and terminals drawn anew over all that there are.
+
+prepare   a raw row through the pipeline's schema and `prepare`: what a caller does who has raw rows
+step      the prepared row encoded, its two windows found, the network, calibration, the transaction taken in
+--lasting the same through the log on the disk, flushed before each answer
+resident  memory of the process less what it held before the first event, over the number of entities
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+CHECKOUT = Path(__file__).parents[2]
+sys.path.insert(0, str(CHECKOUT))
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+CHUNK = 20_000  # events taken in at once while windows are made
+
+
+def resident_mib() -> float:
+    """What this process holds now."""
+    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def raw_table(count: int, entities: int) -> pl.DataFrame:
+    """So many simulated transactions, in time, each card and terminal drawn from half as many as there are entities."""
+    from trmfin.data.simulate.transactions import World, simulate
+
+    world = simulate(World(customers=1_000, terminals=1_000, days=max(30, -(-count // 1_500)), seed=0)).head(count)
+    random = np.random.default_rng(0)
+    drawn = {name: random.integers(0, entities // 2, len(world)).astype(str) for name in ("CUSTOMER_ID", "TERMINAL_ID")}
+    return world.with_columns(pl.Series(name, values) for name, values in drawn.items()).drop("TX_FRAUD", "TX_FRAUD_SCENARIO")
+
+
+def untrained(use: Any, preset: str, raw: pl.DataFrame) -> Any:
+    """A bundle for the pipeline, its weights as they were drawn, bins of these transactions."""
+    from trmfin.data.files import raw_from_frame
+    from trmfin.data.prepared import apply
+    from trmfin.learn.bundle import Bundle
+    from trmfin.learn.calibrate import Calibration
+    from trmfin.learn.policy import Policy
+    from trmfin.learn.recipe import Recipe
+    from trmfin.model.ensemble import Ensemble
+    from trmfin.sequences.fitted import Fitted
+    from trmfin.sequences.sequences import build
+
+    recipe = Recipe.chosen(use.recipe, use.name, preset_name=preset)
+    sequences = build(apply(use, {"transactions": raw_from_frame(raw, "world")}, NOW), use.task)
+    fitted = Fitted.fit(sequences, np.arange(len(sequences)), recipe.model.bins)
+    return Bundle(
+        network=Ensemble(use.task, fitted, recipe.model).eval(),
+        task=use.task,
+        fitted=fitted,
+        calibration=Calibration(kind="identity", parameters=((),)),
+        policy=Policy(),
+        card={},
+        reference=pl.DataFrame({"sample_id": ["0"], "group": ["all"]}),
+        sha256="0" * 64,
+    )
+
+
+def fill(stream: Any, prepare: Any, entities: int, raw: pl.DataFrame) -> None:
+    """Make every entity's window, and touch all of it: what is not touched, the system does not hand out."""
+    half = entities // 2
+    for first in range(0, half, CHUNK):
+        count = min(CHUNK, half - first)
+        names = pl.Series([str(name) for name in range(first, first + count)])
+        rows = raw[np.resize(np.arange(len(raw)), count)].with_columns(
+            pl.format("before-{}", names).alias("TRANSACTION_ID"),
+            CUSTOMER_ID=names,
+            TERMINAL_ID=names,
+            TX_DATETIME=pl.lit(datetime(2018, 3, 1)),
+        )
+        stream.take(prepare(rows)[0])
+    for rings in stream.rings.values():
+        for block, counts in zip(rings.blocks, rings.counts, strict=True):
+            block[...] = np.repeat(block[:, :1], rings.width, axis=1)
+            counts[...] = counts  # noqa: PLW0127  touched, as they stand
+
+
+def measured(entities: int, transactions: int, preset: str, lasting: bool) -> list[str]:
+    """The lines that are printed."""
+    import torch
+
+    from trmfin.data.files import raw_from_frame
+    from trmfin.data.prepared import apply
+    from trmfin.scoring.lasting import lasting as kept
+    from trmfin.scoring.stream import Stream
+    from trmfin.shipped import load_pipeline
+
+    torch.set_num_threads(1)
+    use = load_pipeline("transactions")
+    raw = raw_table(transactions, entities)
+    bundle = untrained(use, preset, raw)
+
+    def prepare(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        data = apply(use, {"transactions": raw_from_frame(rows, "now")}, NOW)
+        return data.events, data.samples
+
+    with tempfile.TemporaryDirectory() as temporary:
+        with kept(bundle, Path(temporary) / "stream") if lasting else nullcontext() as durable:
+            stream = Stream(bundle) if durable is None else durable.stream
+            before, began = resident_mib(), time.perf_counter()
+            fill(stream, prepare, entities, raw)
+            filling, held = time.perf_counter() - began, resident_mib() - before
+            times = []
+            for place in range(len(raw)):
+                began = time.perf_counter()
+                events, samples = prepare(raw[place : place + 1])
+                middle = time.perf_counter()
+                (durable or stream).step(events, samples)
+                times.append((middle - began, time.perf_counter() - middle))
+    parts = np.array(times[len(times) // 10 :]) * 1e3  # the first tenth warms up
+    lines = [f"{stream.entities:,} entities (windows filled in {filling:.0f} s), {len(parts):,} transactions, preset {preset}, one thread"]
+    for name, values in (("prepare", parts[:, 0]), ("step", parts[:, 1]), ("both", parts.sum(1))):
+        lines.append(f"{name:8} ms: p50 {np.median(values):6.2f}  p99 {np.quantile(values, 0.99):6.2f}  most {values.max():6.2f}")
+    lines.append(
+        f"memory: {held / 1024:.2f} GiB resident for the windows, {held * 2**20 / stream.entities:,.0f} bytes an entity, "
+        f"{stream.bytes / stream.entities:,.0f} of them the window; process {resident_mib() / 1024:.2f} GiB"
+    )
+    return lines
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--entities", type=int, default=1_000_000)
+    options.add_argument("--transactions", type=int, default=5_000)
+    options.add_argument("--preset", default="tiny")
+    options.add_argument("--lasting", action="store_true")
+    asked = options.parse_args()
+    if not ONE_THREAD.items() <= os.environ.items():  # libraries read it when they are loaded
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ONE_THREAD)
+    for line in measured(asked.entities, asked.transactions, asked.preset, asked.lasting):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
