@@ -22,6 +22,7 @@ def test_by_hand_a_card_that_was_found_is_not_shown_again() -> None:
     assert looked.precision == 1.0  # card 0 on the first day, card 1 on the second
     assert looked.recall == pytest.approx(2 / 3)
     assert looked.value_recall == pytest.approx((10 + 20 + 30) / 100)  # card 0's second fraud is stopped too
+    assert looked.missed_a_day == pytest.approx(40 / 2)  # card 3's, over two days
     assert looked.days_to_find == pytest.approx((0 + 0 + 1) / 3)  # card 3 is never found: until the end of its day
     assert attainable(Y, CARD, DAY, 1) == 1.0
     assert attainable(Y, CARD, DAY, 2) == pytest.approx((1 / 2 + 2 / 2) / 2)

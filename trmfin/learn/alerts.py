@@ -42,6 +42,7 @@ class Looked:
     precision: float  # mean over days of the share of looked-at groups that are bad: the Handbook's card precision
     recall: float  # share of the groups with a bad row that were found at all
     value_recall: float  # share of the value of bad rows that lies in groups on the day they were found, or later
+    missed_a_day: float  # value of bad rows a day that is not saved: the cost of so many looks beside the looks themselves
     days_to_find: float  # mean over groups with a bad row of the days from the first one to the find, or to the end where there is none
 
 
@@ -101,6 +102,7 @@ class Queue:
             precision=precision / len(self.days),
             recall=float(times[found].sum() / times[ill].sum()),
             value_recall=saved / at_stake,
+            missed_a_day=(at_stake - saved) / len(self.days),
             days_to_find=float(times[ill] @ until[ill] / times[ill].sum()),
         )
 
@@ -144,7 +146,7 @@ def alerts(predictions: pl.DataFrame, samples: pl.DataFrame, budget: int, money:
 
 
 def _looks(final: pl.DataFrame, budget: int, groups: int) -> Callable[[Array], Array]:
-    """From weights of groups to the four numbers, mean over seeds and folds."""
+    """From weights of groups to the numbers of `Looked`, mean over seeds and folds."""
     queues = [
         Queue.of(part["y"], part["p"], part["group"], part["day"], budget, part["value"], groups)
         for part in final.partition_by("seed", "fold")

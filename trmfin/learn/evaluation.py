@@ -16,7 +16,7 @@ from trmfin.learn import report as numbers
 from trmfin.learn.alerts import alerts
 from trmfin.learn.baselines import CHALLENGERS
 from trmfin.learn.bundle import Bundle
-from trmfin.learn.contest import Contest, Entry, bundle_predictions, drawn, hold, maker, makers, window_names
+from trmfin.learn.contest import WINDOWS, Contest, Entry, bundle_predictions, drawn, hold, maker, makers, window_names
 from trmfin.learn.fairness import fairness
 from trmfin.learn.fit import Progress
 from trmfin.learn.policy import Costs, Policy
@@ -41,7 +41,9 @@ def entries(contest: Contest, baselines: list[str], seeds: int, sizes: list[int]
     sizes: numbers of labels, each drawn `draws` times. Raises ConfigError where a fold has fewer.
     """
     folds = range(len(contest.splits))
-    names = sorted(["trm", *baselines], key=lambda name: name not in CHALLENGERS)  # the quick ones first: they find bad data in seconds
+    names = sorted(
+        ["trm", *baselines], key=lambda name: name not in (*CHALLENGERS, WINDOWS)
+    )  # the quick ones first: they find bad data in seconds
     full = [Entry(model=name, seed=seed, fold=fold) for seed in range(seeds) for fold in folds for name in names]
     few = [
         Entry(model=name, seed=0, fold=draw % len(folds), labels=size, draw=draw)

@@ -24,7 +24,8 @@ WORDS = {  # section → what its tables show and how to read them
         "Each day the groups (cards) of that day are put in order by their riskiest sample and {per_day} are looked at; a group that is "
         "found bad is not shown again. Precision is the share of looks that find one, mean over days; who knows the answers has "
         "{attainable:.4f}. Recall is the share of bad groups that are found, value recall of the money in bad samples that is in groups "
-        "found by then. Days to find run from a group's first bad sample to the find, or to the end where it is never found. In "
+        "found by then, missed a day the rest of that money, which is what the looks do not save. Days to find run from a group's "
+        "first bad sample to the find, or to the end where it is never found. In "
         "brackets 95 % bootstrap intervals over groups; the last rows are TRM less the named model on the same draws."
     ),
     "costs": (
@@ -140,8 +141,8 @@ def difference_table(differences: dict[str, Any]) -> str:
 
 def alert_table(alerts: dict[str, Any]) -> str:
     """One row a model, then TRM less each challenger."""
-    head = ["model", "precision", "recall", "value recall", "days to find"]
-    parts = ("precision", "recall", "value_recall", "days_to_find")
+    head = ["model", "precision", "recall", "value recall", "missed a day", "days to find"]
+    parts = ("precision", "recall", "value_recall", "missed_a_day", "days_to_find")
     rows = [[name, *(_interval(found[part]["value"], found[part]) for part in parts)] for name, found in alerts["models"].items()]
     for name, less in alerts["differences"].items():
         rows.append([f"TRM less {name}", *(_interval(less[part]["value"], less[part], sign="+") for part in parts)])
