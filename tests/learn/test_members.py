@@ -110,3 +110,10 @@ def test_logits_of_answers_per_token_are_left_at_zero() -> None:
     bins = Fitted.fit(sequences, np.arange(2), 4)
     network = Ensemble(sequences.task, bins, MODEL).eval()
     assert np.array_equal(primary_logits(network, sequences.aligned(bins), np.arange(2)), np.zeros((2, 2)))
+
+
+def test_no_digit_depends_on_how_many_batches_are_asked_side_by_side(threads: int) -> None:
+    where, trained = world(), fitted()
+    rows = np.arange(len(where.sequences))
+    one, three = (primary_logits(trained.network, where.sequences, rows, 7, workers) for workers in (1, 3))
+    assert one.tobytes() == three.tobytes() and one.any(axis=1).all() and torch.get_num_threads() == threads

@@ -210,7 +210,7 @@ def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]
         recipe = entry_recipe(contest, entry)
         start = contest.start(entry.fold, recipe, tell)
         learnt = learn(contest.sequences, train, recipe, histories=split.train, start=start, workers=contest.workers, tell=tell)
-        raw = primary_logits(learnt.ensemble.network, contest.sequences.aligned(learnt.fitted), split.test)
+        raw = primary_logits(learnt.ensemble.network, contest.sequences.aligned(learnt.fitted), split.test, workers=contest.workers)
         p = probability(learnt.log_odds(raw))
     return _frame(contest.sequences, entry, split.test, p, time.monotonic() - began)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -74,11 +75,10 @@ def fit_members(
         for index in range(model.members)
     ]
     members = run_jobs(jobs, workers, tell)
-    with one_thread():
-        network = assembled(members, sequences.task, fitted, model)
-        held = [split.test for split in splits[: model.members]]
-        parts = zip(network.networks, held, strict=True)
-        logits = np.concatenate([primary_logits(member, sequences, rows) for member, rows in parts])
+    network = assembled(members, sequences.task, fitted, model)
+    held = [split.test for split in splits[: model.members]]
+    parts = zip(network.networks, held, strict=True)
+    logits = np.concatenate([primary_logits(member, sequences, rows, workers=workers) for member, rows in parts])
     held_out, place, times = np.unique(np.concatenate(held), return_inverse=True, return_counts=True)
     total = np.zeros((len(held_out), logits.shape[1]))
     np.add.at(total, place, logits)
@@ -94,13 +94,20 @@ def assembled(members: list[Trained], task: Task, fitted: Fitted, model: ModelCo
     return network
 
 
-def primary_logits(network: Network | Ensemble, sequences: Sequences, rows: Rows, size: int = 512) -> NDArray[np.float64]:
-    """(n, S) raw logits of a primary target with one output, at every supervision step; zeros for other heads."""
+def primary_logits(network: Network | Ensemble, sequences: Sequences, rows: Rows, size: int = 512, workers: int = 1) -> NDArray[np.float64]:
+    """(n, S) raw logits of a primary target with one output, at every supervision step; zeros for other heads.
+
+    workers: batches side by side, each in one thread, so that no digit depends on their number.
+    """
     out = np.zeros((len(rows), network.config.supervision_steps))
-    with torch.inference_mode():
-        for first in range(0, len(rows), size):
+
+    def ask(first: int) -> None:
+        with torch.inference_mode():
             for step, answer in enumerate(answers(network, sequences.batch(rows[first : first + size]))):
                 logits = answer.logits[network.task.primary]
                 if logits.shape[1:] == (1,):
                     out[first : first + size, step] = logits[:, 0].double().numpy()
+
+    with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(ask, range(0, len(rows), size)))
     return out
