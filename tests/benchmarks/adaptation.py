@@ -143,6 +143,7 @@ def base_bundle(setting: Setting, folder: Path, train: np.ndarray | None = None,
         use = load_pipeline("transactions")
         recipe = Recipe.chosen(use.recipe, use.name, seed=seed)
         rows = setting.train if train is None else train
+        (folder / "training").mkdir(parents=True, exist_ok=True)
         learnt = learn(setting.sequences, rows, recipe, folder=folder / "training", workers=1)
         bundle_of(learnt, setting.sequences, rows, recipe, {}).save(folder)
     return Bundle.load(folder)

@@ -14,6 +14,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import dataframely as dy
@@ -151,10 +152,12 @@ def _schema_breaches(
     typed: pl.DataFrame, schema: type[dy.Schema], raw: pl.DataFrame, names: Mapping[str, str], rounded: Mapping[str, pl.Series]
 ) -> list[Breach]:
     """What dataframely finds. A value lost in conversion is null here, which by itself is no further breach."""
-    tracked: type[dy.Schema] = types.new_class(schema.__name__, (schema,), exec_body=_with_position)
     try:
         positions = pl.int_range(typed.height, dtype=pl.UInt32).alias(POSITION)
-        failures = tracked.filter(typed.lazy().with_columns(positions)).failure.details()
+        failure = _tracked(schema).filter(typed.lazy().with_columns(positions)).failure
+        if not len(failure):
+            return []
+        failures = failure.details()
     except (pl.exceptions.PolarsError, dy.exc.SchemaError) as problem:
         raise ConfigError(f"schema {schema.__name__!r}: its rules cannot be evaluated ({problem}); correct the pipeline") from problem
     breaches = []
@@ -176,6 +179,13 @@ def _schema_breaches(
         else:
             breaches.append(Breach(rule=rule, rows=rows))
     return [breach for breach in breaches if breach.rows.len()]
+
+
+@cache
+def _tracked(schema: type[dy.Schema]) -> type[dy.Schema]:
+    """The schema with a column that tells a row's position."""
+    made: type[dy.Schema] = types.new_class(schema.__name__, (schema,), exec_body=_with_position)
+    return made
 
 
 def _with_position(body: dict[str, Any]) -> None:
