@@ -38,7 +38,7 @@ from trmfin.sequences.splits import stratified_folds, walk_forward
 from trmfin.sequences.task import Target
 
 RECIPE = Recipe(model=replace(MODEL, members=2), training=replace(TRAINING, epochs=5))
-MODELS = ("trm", "gru", "tiny", "logistic", "lightgbm")
+MODELS = ("trm", "gru", "tiny", "logistic", "lightgbm", "windows")
 COLUMNS = ["sample_id", "model", "seed", "fold", "labels", "draw", "step", "y", "p", "group", "seconds"]
 
 
@@ -71,7 +71,7 @@ def test_every_model_answers_every_sample_once_out_of_fold(held: pl.DataFrame) -
 
 def test_predictions_carry_each_steps_probability_and_the_samples_own_answer(held: pl.DataFrame) -> None:
     assert {name: held.filter(pl.col("model") == name)["step"].max() for name in MODELS} == dict(
-        zip(MODELS, (2, 1, PRESETS["tiny"].supervision_steps, 1, 1), strict=True)
+        zip(MODELS, (2, 1, PRESETS["tiny"].supervision_steps, 1, 1, 1), strict=True)
     )
     truth = dict(zip(contest().sequences.sample_ids, contest().y, strict=True))
     assert held["y"].to_list() == [truth[sample] for sample in held["sample_id"]] and held["p"].is_between(0, 1).all()
