@@ -84,10 +84,10 @@ PROTOCOL = Protocol(  # the Handbook's
     daily_alerts=100,
 )
 
-RECIPE = {  # fine bins, because a fixed amount divides frauds; small batches of a fifth of the genuine; how it was found: docs/log.md
+RECIPE = {  # fine bins, because a fixed amount divides frauds; small batches, many passes over few genuine ones: docs/log.md
     "preset": "tiny",
-    "model": {"bins": 128, "members": 2},
-    "training": {"pretrain_epochs": 0.0, "epochs": 2.5, "batch_size": 128, "validations": 4, "negative_share": 0.2},
+    "model": {"bins": 128, "members": 4},
+    "training": {"pretrain_epochs": 0.0, "epochs": 5.0, "batch_size": 128, "validations": 4, "negative_share": 0.1},
 }
 
 
