@@ -58,7 +58,7 @@ def transactions(rows: int) -> dict[str, float]:
 
     if rows:  # as many days for every size, so that windows are as full
         cards = max(-(-rows // 190), 50)
-        table = simulate(World(customers=cards, terminals=max(2 * cards, 10), days=120, seed=0)).head(rows)
+        table = simulate(World(customers=cards, terminals=3 * cards // 2, days=120, seed=0)).head(rows)
     else:
         table = pl.read_parquet(card_file())
     use = load_pipeline("transactions")
