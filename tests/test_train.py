@@ -303,7 +303,7 @@ def test_a_bundle_is_adapted_to_confirmed_cases_in_a_file(world: Path, tmp_path:
     assert result.exit_code == 0, result.output
     before, after = Bundle.load(world / "bundle"), Bundle.load(tmp_path / "new")
     assert f"adapted     from {before.sha256[:16]}: 3 cases learnt, 61 samples rehearsed, " in result.stdout
-    assert after.card["adapted"]["training"]["steps"] == 60 and after.card["held_out"] == before.card["held_out"]
+    assert after.card["adapted"]["training"]["steps"] == 150 and after.card["held_out"] == before.card["held_out"]
     assert sha256_of(tmp_path / "new" / "weights.safetensors") != sha256_of(world / "bundle" / "weights.safetensors")
     assert not (tmp_path / "new" / "training").exists()
     (tmp_path / "short.toml").write_text("[training]\nsteps = 2\nfrozen = ['core']")

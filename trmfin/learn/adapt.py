@@ -28,14 +28,14 @@ from trmfin.learn.workers import run_jobs
 from trmfin.sequences.sequences import Sequences
 
 Rows = NDArray[np.int64]
-CASES_SHARE = 0.25  # of what is learnt from
+CASES_SHARE = 0.03  # of what is learnt from: more teaches faster, and forgets more (docs/log.md)
 JUDGED = 512  # rows that the end of an adaptation is looked at on
 ADAPTING: dict[str, Any] = {  # over the training that the bundle had
-    "steps": 60,
+    "steps": 150,
     "batch_size": 128,
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
-    "warmup_steps": 5,
+    "warmup_steps": 30,
     "average_decay": 0.8,
     "validations": 1,
     "curriculum": (),
