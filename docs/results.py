@@ -106,7 +106,7 @@ SECTIONS = {  # report → section
             "1 to 31 July, a label known seven days later, tested from 8 to 14 August without the cards that are known to be compromised.\n"
             "`logistic` and `lightgbm` have the Handbook's fifteen features. Published, for the Handbook's training of a week, AUC, AP,\n"
             "card precision at 100 a day: logistic regression .871 .606 .291, random forest .867 .658 .287, XGBoost .862 .639 .273. The\n"
-            "network's recipe was found on the week from 11 July ([log](log.md)); of this week one earlier recipe had been looked at."
+            "network's recipe was found on the week from 11 July ([log](log.md)); of this week two earlier recipes had been looked at."
         ),
         commands=(
             "python -m trmfin.prepare transactions transactions.parquet --out build/cards",
@@ -128,7 +128,8 @@ SECTIONS = {  # report → section
         title="Card fraud: five weeks one after the other, the last of them the Handbook's",
         question=(
             "Each week is tested by models trained on the 31 days that end a week before it. The recipe was found on the first of these\n"
-            "weeks, so that the other four are the test of it. Intervals are of cards, over all weeks."
+            "weeks, so that the other four are the test of it; of the last, two earlier\n"
+            "recipes had been looked at. Intervals are of cards, over all weeks."
         ),
         commands=(
             f"{CARDS} --out build/cards-windows --baselines logistic,lightgbm,windows,gru --train-days 31 --test-start 2018-07-11"

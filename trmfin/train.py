@@ -31,7 +31,9 @@ def main(
         float | None, typer.Option(min=1, help="Train for about so long: a whole, shorter training, which depends on the machine.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Members trained side by side; default: one a core.")] = None,
-    base: Annotated[Path | None, typer.Option("--from", help="Adapt this bundle to --cases, in seconds, instead of training one.")] = None,
+    base: Annotated[
+        Path | None, typer.Option("--from", help="Adapt this bundle to --cases, a short training, instead of training one.")
+    ] = None,
     cases: Annotated[
         Path | None, typer.Option(help="With --from: CSV or Parquet with sample_id, a line for each confirmed case of something new.")
     ] = None,
