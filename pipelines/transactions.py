@@ -15,7 +15,12 @@ from trmfin import Field, History, Player, Prepared, Protocol, Reason, Target, T
 
 LABEL_DAYS = 7  # until a transaction is known to be fraud or genuine
 DAYS = (1, 7, 30)  # windows of the Handbook's features
-CARD_LENGTH, TERMINAL_LENGTH = 24, 36
+SUMMED = {  # over a whole window: name → column, transform, what it is compared with, summaries
+    "amount": ("amount", "signed_log", "", ("mean", "max")),
+    "amount_of_present": ("amount", "ratio", "sample.amount", ("mean", "max")),
+    "age_of_fraud": ("fraud_time", "gap_seconds", "as_of", ("count", "min", "max")),
+    "age_of_genuine": ("genuine_time", "gap_seconds", "as_of", ("min", "max")),
+}
 OPTIONAL = {"optional": True}
 
 
@@ -33,11 +38,17 @@ class Transactions(dy.Schema):
 SCHEMAS: dict[str, type[dy.Schema]] = {"transactions": Transactions}
 ALIASES: dict[str, str] = {}
 
+
+def _summaries(*names: str) -> tuple[str, ...]:
+    """The fields that sum these up, of both histories."""
+    return tuple(f"{history}_{name}_{summary}" for history in ("card", "terminal") for name in names for summary in SUMMED[name][3])
+
+
 TASK = Task(
     name="transactions",
     histories=(
-        History(name="card", keys=("customer_id",), length=CARD_LENGTH),
-        History(name="terminal", keys=("terminal_id",), length=TERMINAL_LENGTH),
+        History(name="card", keys=("customer_id",), length=24, newest=8),
+        History(name="terminal", keys=("terminal_id",), length=36, newest=12),
     ),
     fields=(
         Field(name="amount", column="amount", transform="signed_log"),
@@ -51,6 +62,12 @@ TASK = Task(
         Field(name="present_amount", column="amount", transform="signed_log", of="sample"),
         Field(name="present_hour", column="as_of", transform="hour_of_day", of="sample"),
         Field(name="present_day", column="as_of", transform="day_of_week", of="sample"),
+        *(
+            Field(name=f"{history}_{name}_{summary}", column=column, transform=transform, against=against, of=history, summary=summary)
+            for history in ("card", "terminal")
+            for name, (column, transform, against, summaries) in SUMMED.items()
+            for summary in summaries
+        ),
     ),
     targets=(Target(name="fraud", head="binary", meaning="probability that the transaction is fraud; higher = riskier"),),
     primary="fraud",
@@ -59,8 +76,8 @@ TASK = Task(
     players=(
         Player(name="amount", fields=("present_amount",)),
         Player(name="time", fields=("present_hour", "present_day")),
-        Player(name="usual_amounts", fields=("amount", "amount_of_present")),
-        Player(name="known_frauds", fields=("verdict", "age_of_fraud")),
+        Player(name="usual_amounts", fields=("amount", "amount_of_present", *_summaries("amount", "amount_of_present"))),
+        Player(name="known_frauds", fields=("verdict", "age_of_fraud", *_summaries("age_of_fraud", "age_of_genuine"))),
         Player(name="pace", fields=("age", "gap")),
         Player(name="familiarity", fields=("same_card", "same_terminal")),
     ),
@@ -84,10 +101,10 @@ PROTOCOL = Protocol(  # the Handbook's
     daily_alerts=100,
 )
 
-RECIPE = {  # fine bins, because a fixed amount divides frauds; small batches, many passes over few genuine ones: docs/log.md
+RECIPE = {  # edges where frauds begin, because a fixed amount divides them; small batches, few genuine ones: docs/log.md
     "preset": "tiny",
-    "model": {"bins": 128, "members": 4},
-    "training": {"pretrain_epochs": 0.0, "epochs": 5.0, "batch_size": 128, "validations": 4, "negative_share": 0.1},
+    "model": {"bins": 32, "splits": 16, "members": 4},
+    "training": {"pretrain_epochs": 0.0, "epochs": 3.0, "batch_size": 128, "validations": 4, "negative_share": 0.1},
 }
 
 
@@ -114,6 +131,8 @@ def prepare(tables: dict[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame
         told.alias("verdict_known_at"),
         pl.when(pl.col("fraud") == 1).then("time").alias("fraud_time"),
         told.alias("fraud_time_known_at"),
+        pl.when(pl.col("fraud") == 0).then("time").alias("genuine_time"),
+        told.alias("genuine_time_known_at"),
     )
     samples = rows.select(
         pl.col("event_id").alias("sample_id"),

@@ -78,4 +78,5 @@ def test_a_gru_reads_the_oldest_token_first_and_answers_after_the_newest() -> No
 def test_a_gru_has_about_the_cost_its_formula_says() -> None:
     net = network(monthly_panel, core="gru", supervision_steps=1, width=32)
     D, L = 32, 4
-    assert net.flops(1) == 2 * 6 * D * D * L + 2 * net.numbers.bins.numel() * L
+    cells = len(net.leading_numbers) + len(net.event_numbers) * (L - 1)
+    assert net.flops(1) == 2 * 6 * D * D * L + 2 * net.numbers.bins[0].numel() * cells

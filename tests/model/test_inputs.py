@@ -17,7 +17,7 @@ def seeded():
 def encoded(layer: PiecewiseLinear, *values: float) -> torch.Tensor:
     """Each value as the only token of a sample. (values, D)"""
     numbers = torch.tensor(values, dtype=torch.float32)[:, None, None]
-    return layer(numbers, torch.ones_like(numbers))[:, 0]
+    return layer(numbers, torch.arange(1))[:, 0]
 
 
 def test_a_number_is_the_share_of_each_bin_below_it_plus_a_presence() -> None:
@@ -53,20 +53,20 @@ def test_a_bin_that_repeats_an_edge_says_nothing() -> None:
 
 def test_a_field_that_a_token_does_not_have_adds_nothing() -> None:
     layer = PiecewiseLinear(torch.tensor([[0.0, 1.0], [0.0, 2.0]]), 4)
-    numbers, scope = torch.tensor([[[0.5, np.nan], [np.nan, 1.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
-    found = layer(numbers, scope)[0]
-    torch.testing.assert_close(found[0], layer.bins[0, 0] / 2 + layer.present[0])
-    torch.testing.assert_close(found[1], layer.bins[1, 0] / 2 + layer.present[1])
+    numbers = torch.tensor([[[0.5, 1.0]]])
+    for field, share in ((0, 0.5), (1, 0.5)):
+        torch.testing.assert_close(layer(numbers, torch.tensor([field]))[0, 0], layer.bins[field, 0] * share + layer.present[field])
 
 
 def test_codes_of_all_fields_are_summed_each_from_its_own_part_of_the_table() -> None:
     layer = Codes([3, 4], 2)
     codes = torch.tensor([[[2, 3]], [[0, 0]]])
-    found = layer(codes, torch.tensor([[[1.0, 1.0]], [[1.0, 0.0]]]))[:, 0]
     assert layer.table.shape == (7, 2)
-    torch.testing.assert_close(found, torch.stack([layer.table[2] + layer.table[3 + 3], layer.table[0]]))
+    both, second = layer(codes, torch.arange(2))[:, 0], layer(codes, torch.tensor([1]))[:, 0]
+    torch.testing.assert_close(both, torch.stack([layer.table[2] + layer.table[3 + 3], layer.table[0] + layer.table[3]]))
+    torch.testing.assert_close(second, torch.stack([layer.table[3 + 3], layer.table[3]]))
 
 
 def test_no_field_at_all_is_a_sum_of_nothing() -> None:
     layer = PiecewiseLinear(torch.zeros(0, 2), 4)
-    assert torch.equal(layer(torch.zeros(2, 3, 0), torch.zeros(2, 3, 0)), torch.zeros(2, 3, 4))
+    assert torch.equal(layer(torch.zeros(2, 3, 0), torch.arange(0)), torch.zeros(2, 3, 4))

@@ -23,8 +23,8 @@ SAMPLE = {"sample_id": "s", "as_of": at(10), "client": "a"}
 def task(*fields: Field, length: int = 3, **changes: Any) -> Task:
     target = Target(name="default", head="binary", meaning="does not pay")
     history = History(name="all", keys=("client",), length=length)
-    plain = Task(name="t", histories=(history,), fields=fields, targets=(target,), primary="default", group="client")
-    return replace(plain, **changes)
+    told = {"name": "t", "histories": (history,), "targets": (target,), "primary": "default", "group": "client", **changes}
+    return Task(fields=fields, **told)
 
 
 def built(events: list[dict[str, Any]], samples: list[dict[str, Any]], asked: Task) -> Sequences:

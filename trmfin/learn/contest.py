@@ -86,10 +86,11 @@ class Contest:
     def start(self, fold: int, recipe: Recipe, tell: Tell) -> Start | None:
         """What the fold's histories teach without their targets, the same for any number of labels.
 
-        None where samples have many times: what a member may foretell then depends on what it holds out.
+        None where samples have many times: what a member may foretell then depends on what it holds out; and where edges depend
+        on labels.
         """
         train, key = self.splits[fold].train, (fold, recipe)
-        if np.unique(self.sequences.as_of[train]).size > 1:
+        if np.unique(self.sequences.as_of[train]).size > 1 or recipe.model.splits:
             return None
         if key not in self.starts:
             nothing = [train[:0]] * recipe.model.members

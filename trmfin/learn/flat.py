@@ -44,8 +44,8 @@ def flattened(sequences: Sequences, rows: Rows) -> pl.DataFrame:
     """
     task = sequences.task
     fields = (*task.numbers, *task.codes)
-    tokens = [""] + [f"{history.name}.{place}." for history in task.histories for place in range(history.length, 0, -1)]
-    kept = [(token, axis) for token in range(task.length) for axis, field in enumerate(fields) if (field.of == "sample") == (token == 0)]
+    tokens = [""] + [f"{history.name}.{place}." for history in task.histories for place in range(history.tokens, 0, -1)]
+    kept = [(token, axis) for token in range(task.length) for axis, field in enumerate(fields) if field.leading == (token == 0)]
     values = np.empty((len(kept), len(rows)), np.float32)
     token_of, axis_of = np.array(kept, np.int64).reshape(-1, 2).T
     for first in range(0, len(rows), CHUNK):

@@ -34,7 +34,6 @@ from trmfin.model.network import Network
 from trmfin.sequences.batch import Batch
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
-from trmfin.sequences.windows import event_tokens
 
 BATCH = 256  # samples, at most
 READERS = ("heads.", "halt.")  # what is not kept: it answers another question
@@ -130,7 +129,7 @@ def _pretrained(
     stream = Slots(seed=settings.seed, pool=rows, supervision_steps=1, random_depth=False)
     step, total = 0, clock.planned
     while step < total:
-        cut = cut_short(sequences, stream.next_rows(size), network, draw(settings.seed, HIDE, step))
+        cut = cut_short(sequences, stream.next_rows(size), draw(settings.seed, HIDE, step))
         optimiser.zero_grad(set_to_none=True)
         with precision(network, settings):
             loss = foretelling_loss(network.train(), foretell, cut)
@@ -175,12 +174,12 @@ class Foretell(nn.Module):
         return numbers, list(logits[:, self.fields * self.places :].split(self.sizes, dim=-1))
 
 
-def cut_short(sequences: Sequences, rows: NDArray[np.int64], network: Network, random: np.random.Generator) -> Cut:
+def cut_short(sequences: Sequences, rows: NDArray[np.int64], random: np.random.Generator) -> Cut:
     """The batch of `rows` (B,) without the newest events of one history of each sample; how many are gone is drawn.
 
     An event before the cut is left where there is one. What is gone is gone from all histories of the sample, so that none
-    tells it. A sample without events has nothing to foretell. Fields that compare an event with as_of still count from the
-    sample's as_of.
+    tells it; summaries are gone too. A sample without events has nothing to foretell. Fields that compare an event with
+    as_of still count from the sample's as_of.
     """
     batch = sequences.batch(rows)
     B, L = batch.mask.shape
@@ -194,13 +193,15 @@ def cut_short(sequences: Sequences, rows: NDArray[np.int64], network: Network, r
     hidden = mine & (newer <= gone[:, None])
     place = np.arange(B), (mine & (newer == gone[:, None])).argmax(1)  # of the first event that is gone; the leading token if none
     if len(sequences.windows) > 1:
-        hidden = there & _elsewhere(event_tokens(sequences.windows.values(), rows, len(sequences.events)), hidden)
+        hidden = there & _elsewhere(sequences.tokens(rows), hidden)
     asked = there[place][:, None]
-    numbers = np.where(asked & (network.number_scope.numpy()[batch.tag[place]] > 0), batch.numbers[place], np.float32(np.nan))
-    codes = np.where(asked & (network.code_scope.numpy()[batch.tag[place]] > 0), batch.codes[place], 0)
+    of_events = [np.array([not f.leading for f in fields], bool) for fields in (sequences.task.numbers, sequences.task.codes)]
+    numbers = np.where(asked & of_events[0], batch.numbers[place], np.float32(np.nan))
+    codes = np.where(asked & of_events[1], batch.codes[place], 0)
+    told = np.array([bool(f.summary) for f in sequences.task.numbers], bool)  # summaries hold what is gone
     shown = replace(
         batch,
-        numbers=np.where(hidden[..., None], np.float32(np.nan), batch.numbers),
+        numbers=np.where(hidden[..., None] | told, np.float32(np.nan), batch.numbers),
         codes=np.where(hidden[..., None], 0, batch.codes),
         mask=batch.mask & ~hidden,
     )

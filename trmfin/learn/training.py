@@ -73,11 +73,11 @@ def begin(
 ) -> Start:
     """Fit bins and vocabularies on the rows `histories`, and pre-train members on them where the recipe says so.
 
-    sequences: not yet aligned. Targets are not looked at, so unlabelled rows may teach too; rows that tell a member what
-    its `held_out` rows ask are left out. binned: rows to fit on, where not on all. max_seconds: of pre-training. See
-    `pretrain_members` for the rest.
+    sequences: not yet aligned. Targets are not looked at, unless the recipe asks for splits, so unlabelled rows may teach too;
+    rows that tell a member what its `held_out` rows ask are left out. binned: rows to fit on, where not on all. max_seconds: of
+    pre-training. See `pretrain_members` for the rest.
     """
-    fitted = Fitted.fit(sequences, histories if binned is None else binned, recipe.model.bins)
+    fitted = Fitted.fit(sequences, histories if binned is None else binned, recipe.model.bins, recipe.model.splits)
     if not (recipe.training.pretrain_epochs and foretells(sequences)):
         return Start(fitted=fitted, weights=())
     weights = pretrain_members(
@@ -127,7 +127,7 @@ def learn(
             rows if histories is None else histories,
             recipe,
             held_out,
-            binned=None if recipe.training.negative_share == 1 else thinned(sequences, labelled, recipe.training),
+            binned=_binned(sequences, labelled, recipe),
             folder=folder,
             max_seconds=half,
             workers=workers,
@@ -147,6 +147,11 @@ def learn(
         tell=tell,
     )
     return Learnt(ensemble=ensemble, fitted=start.fitted, calibration=calibrated(sequences, ensemble))
+
+
+def _binned(sequences: Sequences, labelled: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int64] | None:
+    """Rows that bins are fitted on: those that are trained on where negatives are thinned or targets say where to split; None = all."""
+    return None if recipe.training.negative_share == 1 and not recipe.model.splits else thinned(sequences, labelled, recipe.training)
 
 
 def _check_both_classes(sequences: Sequences, splits: list[Split], more: str) -> None:

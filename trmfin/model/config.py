@@ -40,6 +40,7 @@ class ModelConfig:
     damping: float = 0.0  # share of the old state that an update keeps (EqR: .05)
     half_tokens: bool = False  # where products are in half precision, tokens between them are too, as in the official code
     bins: int = 24  # piecewise-linear pieces per number field
+    splits: int = 0  # more edges for the leading token's numbers, at most two each: where the primary binary target changes along one
     members: int = 1  # networks whose logits are averaged
 
     def __post_init__(self) -> None:
@@ -58,6 +59,8 @@ class ModelConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"model config: {name} is {value!r}; it must be a whole number of at least 1")
+        if isinstance(self.splits, bool) or not isinstance(self.splits, int) or self.splits < 0:
+            raise ConfigError(f"model config: splits is {self.splits!r}; it must be a whole number of at least 0")
         for name, allowed in CHOICES.items():
             if (value := getattr(self, name)) not in allowed:
                 raise ConfigError(f"model config: {name} is {value!r}; expected {' or '.join(map(repr, allowed))}")

@@ -34,12 +34,17 @@ class PiecewiseLinear(nn.Module):
         self.present = nn.Parameter(truncated_normal(F, dim, std=std))
         self.absent = nn.Parameter(truncated_normal(F, dim, std=std))
 
-    def forward(self, numbers: Tensor, scope: Tensor) -> Tensor:
-        """numbers: (B, L, F), NaN = absent; scope: (B, L, F) 1 where the token has the field at all. → (B, L, D)."""
-        present = (~numbers.isnan()).to(self.low.dtype) * scope
+    def forward(self, numbers: Tensor, fields: Tensor) -> Tensor:
+        """numbers: (B, L, F), NaN = absent; fields: (f,) which of the F these tokens have. → (B, L, D)."""
+        numbers = numbers[..., fields]
+        present = (~numbers.isnan()).to(self.low.dtype)
         value = torch.where(present > 0, numbers, BELOW_ALL).to(self.low.dtype)
-        share = ((value.unsqueeze(-1) - self.low) * self.slope).clamp_(0, 1)  # (B, L, F, Q)
-        return share.flatten(2) @ self.bins.flatten(0, 1) + present @ self.present + (scope - present) @ self.absent
+        share = ((value.unsqueeze(-1) - self.low[fields]) * self.slope[fields]).clamp_(0, 1)  # (B, L, f, Q)
+        cells = torch.cat((share.flatten(2), present, 1 - present), 2)
+        weights = torch.cat((self.bins[fields].flatten(0, 1), self.present[fields], self.absent[fields]))
+        if numbers.shape[1] == 1:  # few rows: in float64, so that a sample alone gets the digits that it gets in a batch
+            return (cells.double() @ weights.double()).to(weights.dtype)
+        return cells @ weights
 
 
 class Codes(nn.Module):
@@ -55,6 +60,6 @@ class Codes(nn.Module):
         self.register_buffer("offset", starts[:-1])
         self.table = nn.Parameter(truncated_normal(int(starts[-1]), dim, std=max(len(sizes), 1) ** -0.5))
 
-    def forward(self, codes: Tensor, scope: Tensor) -> Tensor:
-        """codes: (B, L, C); scope: (B, L, C) 1 where the token has the field at all. → (B, L, D)."""
-        return (self.table[codes + self.offset] * scope.unsqueeze(-1)).sum(2)
+    def forward(self, codes: Tensor, fields: Tensor) -> Tensor:
+        """codes: (B, L, C); fields: (c,) which of the C these tokens have. → (B, L, D)."""
+        return self.table[codes[..., fields] + self.offset[fields]].sum(2)

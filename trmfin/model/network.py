@@ -36,15 +36,16 @@ class Answer:
 class Network(nn.Module):
     """`encode` → `core` (repeated) → `read`. Made for one task and the bins and vocabularies fitted for it."""
 
-    number_scope: Tensor
-    code_scope: Tensor
+    leading_numbers: Tensor
+    leading_codes: Tensor
+    event_numbers: Tensor
+    event_codes: Tensor
 
     def __init__(self, task: Task, fitted: Fitted, config: ModelConfig) -> None:
         super().__init__()
         if task.relations and (config.core == "gru" or config.mixer != "attention"):
             raise ConfigError(f"task {task.name!r} has relations between tokens, which only the attention mixer uses")
         self.task, self.config = task, config
-        tags = 1 + len(task.histories)
         self.numbers = PiecewiseLinear(edge_table(task, fitted), config.width)
         self.codes = Codes([len(fitted.vocabulary[f.name]) + 2 for f in task.codes], config.width)
         self.places = nn.Parameter(truncated_normal(task.length, config.width, std=PLACE_STD))
@@ -56,10 +57,10 @@ class Network(nn.Module):
             )
         self.heads = nn.ModuleDict({target.name: head(target, config.width) for target in task.targets})
         self.halt = Halt(config.width)
-        sample = torch.arange(tags) == 0
-        for name, fields in (("number_scope", task.numbers), ("code_scope", task.codes)):
-            of_sample = torch.tensor([f.of == "sample" for f in fields], dtype=torch.bool)
-            self.register_buffer(name, (sample[:, None] == of_sample).float(), persistent=False)  # (tags, F or C)
+        for kind, fields in (("numbers", task.numbers), ("codes", task.codes)):
+            for token, leading in (("leading", True), ("event", False)):
+                axes = [axis for axis, f in enumerate(fields) if f.leading == leading]
+                self.register_buffer(f"{token}_{kind}", torch.tensor(axes, dtype=torch.int64), persistent=False)
 
     def encode(self, batch: Batch) -> Tensor:
         """The question x, (B, L, D): a sum over fields and the token's place. Zero on padding.
@@ -67,10 +68,10 @@ class Network(nn.Module):
         A place says which history a token belongs to and how many events are newer; rotary positions alone say only how
         far two tokens lie apart, and without places later steps answer worse than earlier ones (docs/log.md).
         """
-        tag = self.tensor(batch.tag)
-        x = self.places[: tag.shape[1]] + self.numbers(self.tensor(batch.numbers), self.number_scope[tag])
-        if batch.codes.shape[-1]:
-            x = x + self.codes(self.tensor(batch.codes), self.code_scope[tag])
+        numbers, codes = self.tensor(batch.numbers), self.tensor(batch.codes)
+        first = self.numbers(numbers[:, :1], self.leading_numbers) + self.codes(codes[:, :1], self.leading_codes)
+        rest = self.numbers(numbers[:, 1:], self.event_numbers) + self.codes(codes[:, 1:], self.event_codes)
+        x = self.places[: numbers.shape[1]] + torch.cat((first, rest), 1)
         return x * self.tensor(batch.mask).unsqueeze(-1)
 
     def setting(self, batch: Batch) -> Setting:
@@ -103,7 +104,8 @@ class Network(nn.Module):
         where they are not the config's.
         """
         c, L = self.config, self.task.length
-        encode = 2 * self.numbers.bins.numel() * L * (1 + BACKWARD_COST if training else 1)
+        cells = len(self.leading_numbers) + len(self.event_numbers) * (L - 1)
+        encode = 2 * self.numbers.bins[:1].numel() * cells * (1 + BACKWARD_COST if training else 1)
         if c.core == "gru":
             return (1 + BACKWARD_COST if training else 1) * c.blocks * 2 * 6 * c.width * c.width * L + encode
         if c.mixer == "attention":

@@ -22,7 +22,7 @@ BLOCK = 1024  # keys whose windows lie in one array: growing copies nothing
 def static_axes(task: Task) -> tuple[list[int], list[int]]:
     """Which number and code fields of an event need no other row: the others are worked out when a sample is asked about."""
     numbers, codes = (
-        [axis for axis, item in enumerate(fields) if item.of == "event" and not item.against] for fields in (task.numbers, task.codes)
+        [axis for axis, item in enumerate(fields) if item.side == "event" and not item.against] for fields in (task.numbers, task.codes)
     )
     return numbers, codes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +37,18 @@ class Batch:
 def gather(sequences: Sequences, rows: Int) -> Batch:
     """The batch of the samples `rows` (B,). Each sample's part depends on that sample alone."""
     task, events, samples = sequences.task, sequences.events, sequences.samples
-    tokens = event_tokens(sequences.windows.values(), rows, len(events))  # (B, L)
+    tokens = event_tokens(sequences.windows.values(), rows, len(events))  # (B, W): the leading token, then all events of the windows
     as_of = samples.known_at.take(rows)
-    numbers = events.numbers.take(tokens, axis=0)  # (B, L, F)
-    codes = events.codes.take(tokens, axis=0).astype(np.int64)  # (B, L, C)
+    numbers = events.numbers.take(tokens, axis=0)  # (B, W, F)
+    codes = events.codes.take(tokens, axis=0).astype(np.int64)  # (B, W, C)
     numbers[:, 0] = samples.numbers.take(rows, axis=0)
     codes[:, 0] = samples.codes.take(rows, axis=0)
     _hide_late(sequences, numbers, codes, tokens, as_of)
     _compare(sequences, numbers, codes, tokens, rows)
+    _sum_up(task, numbers)
+    if task.length < tokens.shape[1]:
+        read = read_places(task)
+        tokens, numbers, codes = tokens[:, read], numbers[:, read], codes[:, read]
     mask = tokens != len(events)
     mask[:, 0] = True
     return Batch(
@@ -60,7 +64,19 @@ def gather(sequences: Sequences, rows: Int) -> Batch:
 
 def token_tags(task: Task) -> Int:
     """(L,) 0 for the leading token, 1 + h for the tokens of history h."""
+    return np.repeat(np.arange(1 + len(task.histories)), [1, *(h.tokens for h in task.histories)])
+
+
+def window_tags(task: Task) -> Int:
+    """(W,) the same for the leading token and all events of the windows, those without a token of their own included."""
     return np.repeat(np.arange(1 + len(task.histories)), [1, *(h.length for h in task.histories)])
+
+
+def read_places(task: Task) -> Int:
+    """(L,) which of the W places of `window_tags` are tokens."""
+    ends = np.cumsum([1, *(h.length for h in task.histories)])
+    parts = [np.arange(end - h.tokens, end) for h, end in zip(task.histories, ends[1:], strict=True)]
+    return np.concatenate([np.zeros(1, np.int64), *parts])
 
 
 def _hide_late(sequences: Sequences, numbers: NDArray[np.float32], codes: Int, tokens: Int, as_of: Int) -> None:
@@ -69,7 +85,7 @@ def _hide_late(sequences: Sequences, numbers: NDArray[np.float32], codes: Int, t
     hidden: dict[str, NDArray[np.bool_]] = {}
     for fields, table, absent in ((sequences.task.numbers, numbers, np.nan), (sequences.task.codes, codes, 0)):
         for axis, item in enumerate(fields):
-            if item.of == "event" and not item.against and item.column in late:
+            if item.side == "event" and not item.against and item.column in late:
                 if item.column not in hidden:
                     hidden[item.column] = _unknown_yet(late[item.column], tokens, as_of)
                 table[..., axis][hidden[item.column]] = absent
@@ -82,12 +98,14 @@ def _unknown_yet(known_at: Int, tokens: Int, as_of: Int) -> NDArray[np.bool_]:
 def _compare(sequences: Sequences, numbers: NDArray[np.float32], codes: Int, tokens: Int, rows: Int) -> None:
     """Fill in the relative fields of event tokens, in place."""
     operands: dict[str, Exact] = {}
+    compared: dict[tuple[str, str, str], NDArray[np.float32] | Int] = {}  # several fields may sum up the same comparison
     for fields, table in ((sequences.task.numbers, numbers), (sequences.task.codes, codes)):
         for axis, item in enumerate(fields):
-            if item.of == "event" and item.against:
-                left = _operand(sequences, item.column, tokens, rows, operands)
-                right = _other(sequences, item, tokens, rows, operands)
-                result = relative(item, left[:, 1:], right)
+            if item.side == "event" and item.against:
+                if (asked := (item.transform, item.column, item.against)) not in compared:
+                    left = _operand(sequences, item.column, tokens, rows, operands)
+                    compared[asked] = relative(item, left[:, 1:], _other(sequences, item, tokens, rows, operands))
+                result = compared[asked]
                 table[:, 1:, axis] = sequences.same_codes[item.name][result] if item.is_code else result
 
 
@@ -109,8 +127,32 @@ def _other(sequences: Sequences, item: Field, tokens: Int, rows: Int, operands: 
     if form == "sample":
         return sequences.samples.operands[column].take(rows)[:, None]
     values = _operand(sequences, column or item.column, tokens, rows, operands)[:, :-1].copy()
-    values[:, np.diff(token_tags(sequences.task), prepend=0)[1:] > 0] = _absent(values)  # a history's first place has no previous
+    values[:, np.diff(window_tags(sequences.task), prepend=0)[1:] > 0] = _absent(values)  # a history's first place has no previous
     return values
+
+
+def _sum_up(task: Task, numbers: NDArray[np.float32]) -> None:
+    """Turn what the events say into summaries on the leading token, in place. numbers: (B, W, F)."""
+    tags = window_tags(task)
+    place = {history.name: slice(*np.searchsorted(tags, (1 + h, 2 + h))) for h, history in enumerate(task.histories)}
+    for axis, item in enumerate(task.numbers):
+        if item.summary:
+            numbers[:, 0, axis] = summed_up(item.summary, numbers[:, place[item.of], axis])
+            numbers[:, 1:, axis] = np.nan
+
+
+def summed_up(summary: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B,) one of SUMMARIES over the present ones of (B, n) values; absent where none is, but a count is 0 then."""
+    present = ~np.isnan(values)
+    count = present.sum(1)
+    if summary == "count":
+        return count.astype(np.float32)
+    found: NDArray[Any]
+    if summary == "mean":  # in float64, so that no digit depends on the order of adding
+        found = np.where(present, values, 0).sum(1, dtype=np.float64) / np.maximum(count, 1)
+    else:
+        found = np.where(present, values, np.inf).min(1) if summary == "min" else np.where(present, values, -np.inf).max(1)
+    return np.asarray(np.where(count > 0, found, np.nan), np.float32)
 
 
 def _absent(values: Exact) -> float | int:

@@ -132,7 +132,7 @@ def compared_columns(task: Task, side: Side) -> dict[str, Field]:
         if not field.against:
             continue
         form, _, other = field.against.partition(".")
-        if field.of == side:
+        if field.side == side:
             wanted[field.column] = field
         if other and side == ("sample" if form == "sample" else "event"):
             wanted[other] = field
@@ -163,7 +163,7 @@ def event_columns(events: pl.DataFrame, task: Task, texts: pl.Series) -> tuple[C
     reader = Reader(events, "event", task, texts)
     numbers, codes, categories = _static(reader, "event", task)
     operands = {name: reader.exact(name, field) for name, field in compared_columns(task, "event").items()}
-    late = late_columns(events, sorted({f.column for f in task.fields if f.of == "event"} | set(operands)))
+    late = late_columns(events, sorted({f.column for f in task.fields if f.side == "event"} | set(operands)))
     known_at = microseconds(events["known_at"]).to_numpy()
     return Columns(id_column=events["event_id"], known_at=known_at, numbers=numbers, codes=codes, operands=operands, late=late), categories
 
@@ -195,10 +195,10 @@ def _static(reader: Reader, side: Side, task: Task) -> tuple[NDArray[np.float32]
     codes = np.zeros((rows, len(task.codes)), np.int32)
     categories: dict[str, tuple[str, ...]] = {}
     for axis, field in enumerate(task.numbers):
-        if field.of == side and not field.against:
+        if field.side == side and not field.against:
             numbers[:, axis] = transforms.number(field.transform, reader.exact(field.column, field))
     for axis, field in enumerate(task.codes):
-        if field.of != side:
+        if field.side != side:
             continue
         categories[field.name] = TRANSFORMS[field.transform].values
         if field.transform == "category":

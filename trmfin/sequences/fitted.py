@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trmfin.errors import BundleError, ConfigError, DataError, TaskError
 from trmfin.sequences.columns import FIRST_CODE
+from trmfin.sequences.splitting import split_edges
 
 if TYPE_CHECKING:
     from trmfin.sequences.sequences import Sequences
@@ -20,6 +21,7 @@ FORMAT = 1
 EDGE_ROWS = 50_000  # training rows that quantiles are taken of, at most
 EDGE_TOKENS = 2_000_000  # and their tokens: bounds the memory of long sequences
 CHUNK = 4096  # rows gathered at once
+SPLIT_ROWS = 6  # on both sides of a split, at least
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,12 +35,15 @@ class Fitted:
     task_sha256: str
 
     @classmethod
-    def fit(cls, sequences: Sequences, rows: NDArray[np.int64], bins: int) -> Fitted:
+    def fit(cls, sequences: Sequences, rows: NDArray[np.int64], bins: int, splits: int = 0) -> Fitted:
         """Learn from the training rows alone; the same for any order of them.
 
         bins: quantile bins of a number field, at most; equal edges merge, so a constant field has one edge, and one
-        that is always absent the single edge 0. Edges come from at most EDGE_ROWS evenly spaced rows, vocabularies from all.
-        Raises DataError without rows, ConfigError below one bin, TaskError on sequences that are aligned already.
+        that is always absent the single edge 0. splits: of each number of the leading token, at most, where the primary
+        target changes along it; of binary targets, the rows whose target is known. Edges come from at most EDGE_ROWS evenly
+        spaced rows, vocabularies from all.
+        Raises DataError without rows, ConfigError below one bin and where no target says where to split, TaskError on sequences that are
+        aligned already.
         """
         rows = np.unique(np.asarray(rows, np.int64))
         if bins < 1:
@@ -47,9 +52,11 @@ class Fitted:
             raise DataError("fitted: no training rows; bin edges and vocabularies are learnt from at least one")
         if sequences.fitted is not None:
             raise TaskError(f"task {sequences.task.name!r}: sequences are aligned to a vocabulary already; fit freshly built ones")
+        if splits and sequences.task.target(sequences.task.primary).head != "binary":
+            raise ConfigError(f"fitted: {splits} splits; only a binary primary target says where to split, so leave it at 0")
         until = EPOCH + timedelta(microseconds=int(sequences.as_of[rows].max()))
         return cls(
-            edges=_edges(sequences, rows, bins),
+            edges=_edges(sequences, rows, bins, splits),
             vocabulary=_vocabulary(sequences, rows),
             fit_until=until.isoformat(),
             task_sha256=sequences.task.sha256,
@@ -84,11 +91,11 @@ class Fitted:
         return cls(edges=edges, vocabulary=vocabulary, fit_until=str(data["fit_until"]), task_sha256=str(data["task_sha256"]))
 
 
-def _edges(sequences: Sequences, rows: NDArray[np.int64], bins: int) -> dict[str, tuple[float, ...]]:
+def _edges(sequences: Sequences, rows: NDArray[np.int64], bins: int, splits: int) -> dict[str, tuple[float, ...]]:
     fields, L = sequences.task.numbers, sequences.task.length
-    most = max(min(EDGE_ROWS, EDGE_TOKENS // L), 1)
-    if len(rows) > most:
-        rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
+    count = max(min(EDGE_ROWS, EDGE_TOKENS // L), 1)
+    if len(rows) > count:
+        rows = rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
     values = np.empty((len(fields), len(rows), L), np.float32)
     for first in range(0, len(rows), CHUNK):
         values[:, first : first + CHUNK] = np.moveaxis(sequences.batch(rows[first : first + CHUNK]).numbers, 2, 0)
@@ -97,6 +104,10 @@ def _edges(sequences: Sequences, rows: NDArray[np.int64], bins: int) -> dict[str
     for axis, field in enumerate(fields):
         present = values[axis][~np.isnan(values[axis])].astype(np.float64)
         found = np.unique(np.quantile(present, levels).astype(np.float32)) if present.size else np.zeros(1, np.float32)
+        if splits and field.leading:
+            y = sequences.targets.values[sequences.task.primary][rows]
+            told = ~np.isnan(values[axis, :, 0]) & ~np.isnan(y)
+            found = np.union1d(found, split_edges(values[axis, told, 0], y[told].astype(np.float64), splits, SPLIT_ROWS))
         edges[field.name] = tuple(float(e) for e in found)
     return edges
 

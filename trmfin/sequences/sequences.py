@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from trmfin.errors import DataError, TaskError
-from trmfin.sequences.batch import Batch, gather
+from trmfin.sequences.batch import Batch, gather, read_places
 from trmfin.sequences.columns import FIRST_CODE, UNKNOWN, Columns, Reader, compared_texts, event_columns, sample_columns
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.links import Links, read_links
@@ -100,7 +100,7 @@ class Sequences:
 
     def tokens(self, rows: ArrayLike) -> Int:
         """(B, L) row of `events` of each token; E on the leading token and on padding."""
-        return event_tokens(self.windows.values(), self._checked(rows), len(self.events))
+        return event_tokens(self.windows.values(), self._checked(rows), len(self.events))[:, read_places(self.task)]
 
     def aligned(self, fitted: Fitted) -> Sequences:
         """The same samples with category codes of `fitted`'s vocabulary: 0 absent, 1 unknown, 2, 3, … its values.
@@ -153,7 +153,9 @@ def build(prepared: Prepared, task: Task) -> Sequences:
     ties = events.select([c for c in ("sequence", "event_id") if c in events.columns])
     windows = {h.name: _window(h, prepared, event_part.known_at, sample_part.known_at, links, ties) for h in task.histories}
     per_token = any(t.head in TOKEN_HEADS for t in task.targets)
-    tokens = event_tokens(windows.values(), np.arange(len(samples)), len(events)) if per_token else np.zeros((0, task.length), np.int64)
+    tokens = np.zeros((0, task.length), np.int64)
+    if per_token:
+        tokens = event_tokens(windows.values(), np.arange(len(samples)), len(events))[:, read_places(task)]
     return Sequences(
         task=task,
         events=event_part,
@@ -189,7 +191,7 @@ def _check_comparisons(task: Task, events: Reader, samples: Reader) -> None:
     for field in task.fields:
         form, _, other = field.against.partition(".")
         if other:
-            kind = (events if field.of == "event" else samples).kind(field.column, field)
+            kind = (events if field.side == "event" else samples).kind(field.column, field)
             against = (samples if form == "sample" else events).kind(other, field)
             if kind != against:
                 raise TaskError(f"field {field.name!r}: compares {kind} {field.column!r} with {against} {other!r}; compare like with like")

@@ -15,7 +15,12 @@ HEADS: tuple[Head, ...] = ("binary", "classes", "ordinal", "quantiles", "tokens"
 TOKEN_HEADS: tuple[Head, ...] = ("tokens", "choice")
 HaltRule = Literal["exact", "no_further_gain"]
 HALT_RULES: tuple[HaltRule, ...] = ("exact", "no_further_gain")
+SUMMARIES = ("count", "mean", "min", "max")
 FORMAT = 1
+LATER: dict[str, dict[str, Any]] = {
+    "histories": {"newest": 0},
+    "fields": {"summary": ""},
+}  # keys that JSON leaves out where they say nothing
 T = TypeVar("T")
 
 
@@ -25,12 +30,22 @@ class History:
 
     name: str
     keys: tuple[str, ...]  # columns of events and of samples that must agree; add an epoch to keep a window from crossing a gap
-    length: int  # L_h: tokens at most
+    length: int  # events at most
     links: tuple[str, ...] = ()  # kinds of links through which an event of another key joins, one hop, either way
+    newest: int = 0  # of these, how many get a token each; summaries see all of them. 0 = every event has its token
 
     def __post_init__(self) -> None:
         if not self.keys or self.length < 1:
             raise TaskError(f"history {self.name!r}: {len(self.keys)} key columns and length {self.length}; both must be at least 1")
+        if self.name in ("event", "sample"):
+            raise TaskError(f"history {self.name!r}: fields use this word for something else; choose another name")
+        if not 0 <= self.newest <= self.length:
+            raise TaskError(f"history {self.name!r}: newest is {self.newest} of length {self.length}; expected 0 (all) to {self.length}")
+
+    @property
+    def tokens(self) -> int:
+        """L_h: tokens this history takes in a sample."""
+        return self.newest or self.length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +55,25 @@ class Field:
     name: str
     column: str
     transform: str  # a key of transforms.TRANSFORMS
-    of: Literal["event", "sample"] = "event"  # event tokens, or the leading token made of the sample's own columns
+    of: str = (
+        "event"  # event tokens; "sample": the leading token, of the sample's own columns; a history: the same, summed up over its events
+    )
     against: str = ""  # relative transforms: "sample.COLUMN", "previous.COLUMN", "as_of" or "previous" (the event before, in the window)
+    summary: str = ""  # of a history: one of SUMMARIES, over the events where the field is present; absent where it nowhere is (count: 0)
 
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:
             raise TaskError(f"field {self.name!r}: transform {self.transform!r} is unknown; choose one of {', '.join(TRANSFORMS)}")
-        if self.of not in ("event", "sample"):
-            raise TaskError(f"field {self.name!r}: of is {self.of!r}; expected 'event' or 'sample'")
         transform = TRANSFORMS[self.transform]
+        if self.summary not in ("", *SUMMARIES):
+            raise TaskError(f"field {self.name!r}: summary {self.summary!r} is unknown; choose one of {', '.join(SUMMARIES)}")
+        if bool(self.summary) != (self.of not in ("event", "sample")):
+            raise TaskError(
+                f"field {self.name!r}: of is {self.of!r} and summary {self.summary!r}; "
+                "expected 'event' or 'sample' without a summary, or a history with one"
+            )
+        if self.summary and transform.gives == "code":
+            raise TaskError(f"field {self.name!r}: {self.transform} gives no number to sum up; choose another transform")
         if self.of == "sample" and self.against.startswith("previous"):
             raise TaskError(f"field {self.name!r}: the leading token has no previous event; compare with 'sample.COLUMN' or 'as_of'")
         if not any(self.against == form or (form.endswith(".") and self.against.startswith(form)) for form in transform.against):
@@ -60,6 +85,16 @@ class Field:
     def is_code(self) -> bool:
         """True where the transform gives a category code, False where it gives a number."""
         return TRANSFORMS[self.transform].gives == "code"
+
+    @property
+    def side(self) -> Literal["event", "sample"]:
+        """The table whose column it reads."""
+        return "sample" if self.of == "sample" else "event"
+
+    @property
+    def leading(self) -> bool:
+        """Whether it is a cell of the leading token, and not of event tokens."""
+        return self.of != "event"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +145,8 @@ class Reason:
 class Task:
     """The whole description of a use. Frozen, plain, JSON round trip, hashed.
 
-    Token order of a sample: the leading token (the sample's own columns), then each history in order, oldest event
-    first, padded on the left. `timeless` declares that the events of a sample are one object without a before and an
+    Token order of a sample: the leading token (the sample's own columns and summaries of histories), then each history
+    in order, oldest event first, padded on the left. `timeless` declares that the events of a sample are one object without a before and an
     after (a grid, the documents of one case): only then may a target ask for an answer per token, because on a time
     sequence the core would answer for an early event with knowledge of later ones.
     """
@@ -155,7 +190,10 @@ class Task:
         self._check_players(where)
 
     def _check_fields(self, where: str) -> None:
+        histories = [h.name for h in self.histories]
         for f in self.fields:
+            if f.summary and f.of not in histories:
+                raise TaskError(f"{where}: field {f.name!r} sums up {f.of!r}, which is none of its histories ({', '.join(histories)})")
             read = {f.column} | ({f.against.partition(".")[2]} if "." in f.against else set())
             if used := sorted(read & set(self.protected)):
                 raise TaskError(f"{where}: field {f.name!r} reads protected column {used[0]!r}; a protected attribute is never a feature")
@@ -174,7 +212,7 @@ class Task:
     @property
     def length(self) -> int:
         """L: tokens of a sample, the leading one included."""
-        return 1 + sum(h.length for h in self.histories)
+        return 1 + sum(h.tokens for h in self.histories)
 
     @property
     def numbers(self) -> tuple[Field, ...]:
@@ -195,7 +233,10 @@ class Task:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `Task.from_json` gives an equal task back."""
-        return asdict(self)
+        data = asdict(self)
+        for part, later in LATER.items():
+            data[part] = tuple({k: v for k, v in item.items() if k not in later or v != later[k]} for item in data[part])
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
