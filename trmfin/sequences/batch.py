@@ -146,7 +146,7 @@ def summed_up(summary: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
     present = ~np.isnan(values)
     count = present.sum(1)
     if summary == "count":
-        return count.astype(np.float32)
+        return np.asarray(count, np.float32)
     found: NDArray[Any]
     if summary == "mean":  # in float64, so that no digit depends on the order of adding
         found = np.where(present, values, 0).sum(1, dtype=np.float64) / np.maximum(count, 1)
