@@ -63,7 +63,8 @@ def untrained(use: Any, preset: str, raw: pl.DataFrame) -> Any:
 
     recipe = Recipe.chosen(use.recipe, use.name, preset_name=preset)
     sequences = build(apply(use, {"transactions": raw_from_frame(raw, "world")}, NOW), use.task)
-    fitted = Fitted.fit(sequences, np.arange(len(sequences)), recipe.model.bins)
+    edges = recipe.model.bins + 2 * recipe.model.splits  # as many as splits could give: nothing is labelled here
+    fitted = Fitted.fit(sequences, np.arange(len(sequences)), edges)
     return Bundle(
         network=Ensemble(use.task, fitted, recipe.model).eval(),
         task=use.task,

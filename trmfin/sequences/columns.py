@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -52,11 +52,13 @@ class Reader:
     def __init__(self, frame: pl.DataFrame, side: Side, task: Task, texts: pl.Series) -> None:
         """texts: every value of the text columns that any field compares, so that equal values have equal codes in both tables."""
         self.frame, self.table, self.task, self.texts = frame, TABLES[side], task, texts
+        self.columns = {column.name: column for column in frame.get_columns()}
+        self.read = dict[str, Exact]()  # by column: several fields may sum up the same one
 
     def column(self, name: str, field: Field) -> pl.Series:
-        if name not in self.frame.columns:
-            raise TaskError(f"{self.table}: no column {name!r}, which field {field.name!r} reads; found {', '.join(self.frame.columns)}")
-        return self.frame[name]
+        if name not in self.columns:
+            raise TaskError(f"{self.table}: no column {name!r}, which field {field.name!r} reads; found {', '.join(self.columns)}")
+        return self.columns[name]
 
     def kind(self, name: str, field: Field) -> Kind:
         """What a column is; the field's transform must be defined for it."""
@@ -72,14 +74,19 @@ class Reader:
 
     def exact(self, name: str, field: Field) -> Exact:
         """(E + 1,) int64 with ABSENT for money, times and text, float64 with NaN for plain numbers."""
-        kind, column = self.kind(name, field), self.column(name, field)
+        kind = self.kind(name, field)
+        if name not in self.read:
+            self.read[name] = self._exact(name, kind, self.columns[name])
+        return self.read[name]
+
+    def _exact(self, name: str, kind: Kind, column: pl.Series) -> Exact:
         if kind == "number":
-            return self._checked(name, np.append(column.cast(pl.Float64).fill_null(np.nan).to_numpy(), np.nan), LARGEST_NUMBER)
+            return self._checked(name, np.append(filled(column.cast(pl.Float64), np.nan), np.nan), LARGEST_NUMBER)
         if kind == "text":
             column = as_codes(column, self.texts)
         elif kind == "time":
             column = microseconds(column)
-        values = np.append(column.cast(pl.Int64).fill_null(ABSENT).to_numpy(), ABSENT)
+        values = np.append(filled(column.cast(pl.Int64), ABSENT), ABSENT)
         return self._checked(name, values, LARGEST_MONEY) if kind == "money" else values
 
     def _checked(self, name: str, values: Exact, largest: float) -> Exact:
@@ -106,7 +113,12 @@ def column_kind(dtype: pl.DataType, money: bool) -> Kind | None:
 
 def microseconds(column: pl.Series) -> pl.Series:
     """Int64 microseconds since 1970 UTC of a Date or a UTC Datetime column."""
-    return column.cast(pl.Datetime("us", "UTC") if isinstance(column.dtype, pl.Datetime) else pl.Datetime("us")).to_physical()
+    return column.cast(pl.Datetime("us", "UTC") if isinstance(column.dtype, pl.Datetime) else pl.Datetime("us")).cast(pl.Int64)
+
+
+def filled(column: pl.Series, value: float) -> NDArray[Any]:
+    """The column with a value for null. Looks first: polars makes a query of filling, which is most of the time of one row."""
+    return (column.fill_null(value) if column.null_count() else column).to_numpy()
 
 
 def as_codes(column: pl.Series, values: Iterable[str]) -> pl.Series:
@@ -152,7 +164,7 @@ def compared_texts(events: pl.DataFrame, samples: pl.DataFrame, task: Task) -> p
 def late_columns(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, Int]:
     """When the value of each late column became known, (E + 1,); a column is late where NAME_known_at stands beside it."""
     return {
-        name: np.append(microseconds(frame[beside]).fill_null(NEVER).to_numpy(), NEVER)
+        name: np.append(filled(microseconds(frame[beside]), NEVER), NEVER)
         for name in names
         if (beside := f"{name}_known_at") in frame.columns
     }
@@ -205,7 +217,7 @@ def _static(reader: Reader, side: Side, task: Task) -> tuple[NDArray[np.float32]
             reader.kind(field.column, field)
             column = reader.column(field.column, field).cast(pl.String)
             categories[field.name] = tuple(column.drop_nulls().unique().sort().to_list())
-            codes[:-1, axis] = (as_codes(column, categories[field.name]).cast(pl.Int32) + FIRST_CODE).fill_null(0).to_numpy()
+            codes[:-1, axis] = filled(as_codes(column, categories[field.name]).cast(pl.Int32), -FIRST_CODE) + FIRST_CODE
         elif not field.against:
             position = transforms.calendar(field.transform, reader.exact(field.column, field))
             codes[:, axis] = np.where(position < 0, 0, position + FIRST_CODE)

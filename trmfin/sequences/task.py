@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
 
 from trmfin.errors import TaskError
@@ -214,12 +215,12 @@ class Task:
         """L: tokens of a sample, the leading one included."""
         return 1 + sum(h.tokens for h in self.histories)
 
-    @property
+    @cached_property
     def numbers(self) -> tuple[Field, ...]:
         """Number fields, in the order of `Batch.numbers`' last axis: F of them."""
         return tuple(f for f in self.fields if not f.is_code)
 
-    @property
+    @cached_property
     def codes(self) -> tuple[Field, ...]:
         """Category fields, in the order of `Batch.codes`' last axis: C of them."""
         return tuple(f for f in self.fields if f.is_code)
@@ -252,7 +253,7 @@ class Task:
             values[key] = tuple(_part(parts[key], item) for item in data[key])
         return _part(cls, values)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash of the JSON form with sorted keys."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
