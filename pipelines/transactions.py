@@ -15,12 +15,6 @@ from trmfin import Field, History, Player, Prepared, Protocol, Reason, Target, T
 
 LABEL_DAYS = 7  # until a transaction is known to be fraud or genuine
 DAYS = (1, 7, 30)  # windows of the Handbook's features
-SUMMED = {  # over a whole window: name → column, transform, what it is compared with, summaries
-    "amount": ("amount", "signed_log", "", ("mean", "max")),
-    "amount_of_present": ("amount", "ratio", "sample.amount", ("mean", "max")),
-    "age_of_fraud": ("fraud_time", "gap_seconds", "as_of", ("count", "min", "max")),
-    "age_of_genuine": ("genuine_time", "gap_seconds", "as_of", ("min", "max")),
-}
 OPTIONAL = {"optional": True}
 
 
@@ -38,11 +32,17 @@ class Transactions(dy.Schema):
 SCHEMAS: dict[str, type[dy.Schema]] = {"transactions": Transactions}
 ALIASES: dict[str, str] = {}
 
-
-def _summaries(*names: str) -> tuple[str, ...]:
-    """The fields that sum these up, of both histories."""
-    return tuple(f"{history}_{name}_{summary}" for history in ("card", "terminal") for name in names for summary in SUMMED[name][3])
-
+SUMMARIES = tuple(  # of whole windows
+    Field(name=f"{history}_{name}_{summary}", column=column, transform=transform, against=against, of=history, summary=summary)
+    for history in ("card", "terminal")
+    for name, column, transform, against, summaries in (
+        ("amount", "amount", "signed_log", "", ("mean", "max")),
+        ("amount_of_present", "amount", "ratio", "sample.amount", ("mean", "max")),
+        ("age_of_fraud", "fraud_time", "gap_seconds", "as_of", ("count", "min", "max")),
+        ("age_of_genuine", "genuine_time", "gap_seconds", "as_of", ("min", "max")),
+    )
+    for summary in summaries
+)
 
 TASK = Task(
     name="transactions",
@@ -62,12 +62,7 @@ TASK = Task(
         Field(name="present_amount", column="amount", transform="signed_log", of="sample"),
         Field(name="present_hour", column="as_of", transform="hour_of_day", of="sample"),
         Field(name="present_day", column="as_of", transform="day_of_week", of="sample"),
-        *(
-            Field(name=f"{history}_{name}_{summary}", column=column, transform=transform, against=against, of=history, summary=summary)
-            for history in ("card", "terminal")
-            for name, (column, transform, against, summaries) in SUMMED.items()
-            for summary in summaries
-        ),
+        *SUMMARIES,
     ),
     targets=(Target(name="fraud", head="binary", meaning="probability that the transaction is fraud; higher = riskier"),),
     primary="fraud",
@@ -76,8 +71,8 @@ TASK = Task(
     players=(
         Player(name="amount", fields=("present_amount",)),
         Player(name="time", fields=("present_hour", "present_day")),
-        Player(name="usual_amounts", fields=("amount", "amount_of_present", *_summaries("amount", "amount_of_present"))),
-        Player(name="known_frauds", fields=("verdict", "age_of_fraud", *_summaries("age_of_fraud", "age_of_genuine"))),
+        Player(name="usual_amounts", fields=("amount", "amount_of_present", *(f.name for f in SUMMARIES if f.column == "amount"))),
+        Player(name="known_frauds", fields=("verdict", "age_of_fraud", *(f.name for f in SUMMARIES if f.column != "amount"))),
         Player(name="pace", fields=("age", "gap")),
         Player(name="familiarity", fields=("same_card", "same_terminal")),
     ),

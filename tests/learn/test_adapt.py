@@ -58,7 +58,7 @@ def raw(bundle: Bundle, rows: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def test_something_new_is_found_and_what_was_known_is_not_forgotten() -> None:
-    rises = []  # of each base: the digits of a processor alone move that of one base by half
+    rises = []  # of each base: what rounding alone changes moves that of one base by half
     for base in range(3):
         sequences, before, new, old = world(base)
         after, unseen = adapted(base=base), new[CASES:]

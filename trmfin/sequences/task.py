@@ -18,10 +18,7 @@ HaltRule = Literal["exact", "no_further_gain"]
 HALT_RULES: tuple[HaltRule, ...] = ("exact", "no_further_gain")
 SUMMARIES = ("count", "mean", "min", "max")
 FORMAT = 1
-LATER: dict[str, dict[str, Any]] = {
-    "histories": {"newest": 0},
-    "fields": {"summary": ""},
-}  # keys that JSON leaves out where they say nothing
+LATER = {"histories": ("newest", 0), "fields": ("summary", "")}  # keys that came later: JSON without them keeps the hash of older tasks
 T = TypeVar("T")
 
 
@@ -56,9 +53,7 @@ class Field:
     name: str
     column: str
     transform: str  # a key of transforms.TRANSFORMS
-    of: str = (
-        "event"  # event tokens; "sample": the leading token, of the sample's own columns; a history: the same, summed up over its events
-    )
+    of: str = "event"  # event tokens; the leading token: "sample" = the sample's own column, a history's name = summed up over it
     against: str = ""  # relative transforms: "sample.COLUMN", "previous.COLUMN", "as_of" or "previous" (the event before, in the window)
     summary: str = ""  # of a history: one of SUMMARIES, over the events where the field is present; absent where it nowhere is (count: 0)
 
@@ -147,9 +142,9 @@ class Task:
     """The whole description of a use. Frozen, plain, JSON round trip, hashed.
 
     Token order of a sample: the leading token (the sample's own columns and summaries of histories), then each history
-    in order, oldest event first, padded on the left. `timeless` declares that the events of a sample are one object without a before and an
-    after (a grid, the documents of one case): only then may a target ask for an answer per token, because on a time
-    sequence the core would answer for an early event with knowledge of later ones.
+    in order, oldest event first, padded on the left. `timeless` declares that the events of a sample are one object
+    without a before and an after (a grid, the documents of one case): only then may a target ask for an answer per token,
+    because on a time sequence the core would answer for an early event with knowledge of later ones.
     """
 
     name: str
@@ -236,7 +231,7 @@ class Task:
         """Plain data; `Task.from_json` gives an equal task back."""
         data = asdict(self)
         for part, later in LATER.items():
-            data[part] = tuple({k: v for k, v in item.items() if k not in later or v != later[k]} for item in data[part])
+            data[part] = tuple({key: value for key, value in item.items() if (key, value) != later} for item in data[part])
         return data
 
     @classmethod
