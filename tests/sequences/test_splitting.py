@@ -7,9 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.sequences.test_fitted import with_sizes
+from tests.sequences.test_sequences import built, task
+from tests.worlds import at
 from trmfin.errors import ConfigError
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.splitting import split_edges
+from trmfin.sequences.task import Field
 
 
 def noisy(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -54,9 +57,19 @@ def test_where_nothing_is_to_be_told_there_is_no_edge() -> None:
 
 
 def test_only_numbers_of_the_leading_token_are_split() -> None:
-    sequences = with_sizes([float(v) for v in range(40)])
-    plain = Fitted.fit(sequences, np.arange(40), bins=2)
-    assert Fitted.fit(sequences, np.arange(40), bins=2, splits=4) == plain  # its one field is of events
+    samples = [
+        {"sample_id": f"s{v}", "limit": float(v), "target_default": int(v > 30), "target_default_known_at": at(20)} for v in range(40)
+    ]
+    own = Field(name="own", column="limit", transform="number", of="sample")
+    size = Field(name="size", column="size", transform="number")
+    sequences = built([{"size": 1.0}, {"size": 2.0}], samples, task(own, size))
+    plain, split = (Fitted.fit(sequences, np.arange(40), bins=1, splits=splits).edges for splits in (0, 4))
+    assert plain["own"] == (0, 39) and split["own"] == (0, 30, 31, 39) and split["size"] == plain["size"]
+
+
+def test_splits_of_a_task_whose_leading_token_has_no_number_are_refused() -> None:
+    with pytest.raises(ConfigError, match="4 splits; no number of task .* stands on the leading token"):
+        Fitted.fit(with_sizes([1.0, 2.0]), np.arange(2), bins=2, splits=4)
 
 
 def test_a_target_that_is_no_yes_or_no_says_nowhere_to_split() -> None:

@@ -237,7 +237,8 @@ def gru_recipe(sequences: Sequences, recipe: Recipe) -> Recipe:
 
 def gru_like(sequences: Sequences, model: ModelConfig) -> ModelConfig:
     """A GRU with the number of parameters closest to a recursive network's, and as many members."""
-    fitted = Fitted.fit(sequences, np.arange(min(len(sequences), 1000)), model.bins)
+    edges = model.bins + 2 * model.splits  # as many as splits can give
+    fitted = Fitted.fit(sequences, np.arange(min(len(sequences), 1000)), edges)
 
     def size(config: ModelConfig) -> int:
         with torch.random.fork_rng(devices=[]):

@@ -42,7 +42,7 @@ class Fitted:
         that is always absent the single edge 0. splits: of each number of the leading token, at most, where the primary
         target changes along it; of binary targets, the rows whose target is known. Edges come from at most EDGE_ROWS evenly
         spaced rows, vocabularies from all.
-        Raises DataError without rows, ConfigError below one bin and where no target says where to split, TaskError on sequences that are
+        Raises DataError without rows, ConfigError below one bin and where splits would do nothing, TaskError on sequences that are
         aligned already.
         """
         rows = np.unique(np.asarray(rows, np.int64))
@@ -54,6 +54,10 @@ class Fitted:
             raise TaskError(f"task {sequences.task.name!r}: sequences are aligned to a vocabulary already; fit freshly built ones")
         if splits and sequences.task.target(sequences.task.primary).head != "binary":
             raise ConfigError(f"fitted: {splits} splits; only a binary primary target says where to split, so leave it at 0")
+        if splits and not any(field.leading for field in sequences.task.numbers):
+            raise ConfigError(
+                f"fitted: {splits} splits; no number of task {sequences.task.name!r} stands on the leading token, so leave it at 0"
+            )
         until = EPOCH + timedelta(microseconds=int(sequences.as_of[rows].max()))
         return cls(
             edges=_edges(sequences, rows, bins, splits),
