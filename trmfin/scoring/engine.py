@@ -218,14 +218,15 @@ def _taken(batch: Batch, keep: NDArray[np.bool_]) -> Batch:
 @contextmanager
 def _undisturbed(network: nn.Module, threads: int | None) -> Iterator[None]:
     """Evaluation mode, no gradients and `threads` threads inside; everything as found afterwards."""
-    modes = [(module, module.training) for module in network.modules()]
+    training = [module for module in network.modules() if module.training]
     found = torch.get_num_threads()
     try:
-        network.eval()
+        for module in training:
+            module.training = False
         torch.set_num_threads(threads or found)
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             yield
     finally:
         torch.set_num_threads(found)
-        for module, training in modes:
-            module.training = training
+        for module in training:
+            module.training = True

@@ -66,9 +66,8 @@ class Stream:
         """Make of rows what can be taken in and asked about; no window changes. Raises DataError and TaskError on unusable ones."""
         both = self._encoded(events, samples)
         rows, keys = event_rows(self.bundle.task, both.events), _keys(events, self.bundle.task)
-        ties = events.select(c for c in ("known_at", "sequence", "event_id") if c in events.columns)
-        order = ties.select(pl.arg_sort_by(ties.columns, nulls_last=False)).to_series().to_list()
-        return Coming(both=both, rows=rows, order=order, keys=keys, asked={} if samples is None else _keys(samples, self.bundle.task))
+        asked = {} if samples is None else _keys(samples, self.bundle.task)
+        return Coming(both=both, rows=rows, order=_order(events), keys=keys, asked=asked)
 
     def answer(self, coming: Coming) -> Scores:
         """The scores of what was read with samples; its events are then taken in, all of them even where a question is refused."""
@@ -166,8 +165,16 @@ def _columns(task: Task, rows: Rows) -> Columns:
             operands[column] = np.append(rows[name], ABSENT if rows[name].dtype == np.int64 else np.nan)
         elif kind == "late":
             late[column] = np.append(rows[name], NEVER)
-    ids = pl.repeat("", E, dtype=pl.String, eager=True)
+    ids = pl.Series("id", [""] * E, pl.String)
     return Columns(id_column=ids, known_at=rows["known_at"].copy(), numbers=numbers, codes=codes, operands=operands, late=late)
+
+
+def _order(events: pl.DataFrame) -> list[int]:
+    """In which events come."""
+    if len(events) == 1:  # a query takes longer than all else that is read of one event
+        return [0]
+    ties = events.select(c for c in ("known_at", "sequence", "event_id") if c in events.columns)
+    return ties.select(pl.arg_sort_by(ties.columns, nulls_last=False)).to_series().to_list()
 
 
 def _keys(frame: pl.DataFrame, task: Task) -> dict[str, list[Key | None]]:
@@ -176,6 +183,6 @@ def _keys(frame: pl.DataFrame, task: Task) -> dict[str, list[Key | None]]:
     for history in task.histories:
         if missing := [name for name in history.keys if name not in frame.columns]:
             raise DataError(f"stream: no key column {missing[0]!r}, which history {history.name!r} needs; found {', '.join(frame.columns)}")
-        texts: Iterable[tuple[str | None, ...]] = frame.select(pl.col(history.keys).cast(pl.String)).iter_rows()
+        texts: Iterable[tuple[str | None, ...]] = zip(*(frame[name].cast(pl.String).to_list() for name in history.keys), strict=True)
         found[history.name] = [None if None in row else row for row in texts]  # type: ignore[misc]
     return found

@@ -118,7 +118,16 @@ def microseconds(column: pl.Series) -> pl.Series:
 
 def filled(column: pl.Series, value: float) -> NDArray[Any]:
     """The column with a value for null. Looks first: polars makes a query of filling, which is most of the time of one row."""
-    return (column.fill_null(value) if column.null_count() else column).to_numpy()
+    nulls = column.null_count()
+    if nulls == len(column) > 0:
+        return np.full(nulls, value)
+    return (column.fill_null(value) if nulls else column).to_numpy()
+
+
+def distinct(column: pl.Series) -> pl.Series:
+    """Its values in order, each once, null left out."""
+    values = column.unique().sort(nulls_last=False)
+    return values[values.null_count() :]
 
 
 def as_codes(column: pl.Series, values: Iterable[str]) -> pl.Series:
@@ -155,19 +164,17 @@ def compared_texts(events: pl.DataFrame, samples: pl.DataFrame, task: Task) -> p
     """Every text, sorted, in the columns that relative fields compare."""
     parts: list[pl.Series] = []
     for side, frame in (("event", events), ("sample", samples)):
+        schema = frame.schema
         for name in compared_columns(task, side):  # type: ignore[arg-type]
-            if name in frame.columns and column_kind(frame.schema[name], False) == "text":
+            if name in schema and column_kind(schema[name], False) == "text":
                 parts.append(frame[name].cast(pl.String).rename("text"))
-    return pl.concat(parts).drop_nulls().unique().sort() if parts else pl.Series("text", [], pl.String)
+    return distinct(pl.concat(parts)) if parts else pl.Series("text", [], pl.String)
 
 
 def late_columns(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, Int]:
     """When the value of each late column became known, (E + 1,); a column is late where NAME_known_at stands beside it."""
-    return {
-        name: np.append(filled(microseconds(frame[beside]), NEVER), NEVER)
-        for name in names
-        if (beside := f"{name}_known_at") in frame.columns
-    }
+    found = frame.schema
+    return {name: np.append(filled(microseconds(frame[beside]), NEVER), NEVER) for name in names if (beside := f"{name}_known_at") in found}
 
 
 def event_columns(events: pl.DataFrame, task: Task, texts: pl.Series) -> tuple[Columns, dict[str, tuple[str, ...]]]:
@@ -216,7 +223,7 @@ def _static(reader: Reader, side: Side, task: Task) -> tuple[NDArray[np.float32]
         if field.transform == "category":
             reader.kind(field.column, field)
             column = reader.column(field.column, field).cast(pl.String)
-            categories[field.name] = tuple(column.drop_nulls().unique().sort().to_list())
+            categories[field.name] = tuple(distinct(column).to_list())
             codes[:-1, axis] = filled(as_codes(column, categories[field.name]).cast(pl.Int32), -FIRST_CODE) + FIRST_CODE
         elif not field.against:
             position = transforms.calendar(field.transform, reader.exact(field.column, field))
