@@ -60,6 +60,15 @@ class Ensemble(nn.Module):
         """(B, M, L, D)"""
         return torch.stack([member.encode(batch) for member in self.networks], 1)
 
+    def cells(self, batch: Batch) -> Tensor:
+        """(B, M, L, F + C, D)"""
+        return torch.stack([member.cells(batch) for member in self.networks], 1)
+
+    @property
+    def places(self) -> Tensor:
+        """(M, L, D)"""
+        return torch.stack([member.places for member in self.networks])
+
     def setting(self, batch: Batch) -> list[Setting]:
         """One per member: they weigh relations differently."""
         return [member.setting(batch) for member in self.networks]

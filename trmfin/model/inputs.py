@@ -36,15 +36,25 @@ class PiecewiseLinear(nn.Module):
 
     def forward(self, numbers: Tensor, fields: Tensor) -> Tensor:
         """numbers: (B, L, F), NaN = absent; fields: (f,) which of the F these tokens have. → (B, L, D)."""
-        numbers = numbers[..., fields]
-        present = (~numbers.isnan()).to(self.low.dtype)
-        value = torch.where(present > 0, numbers, BELOW_ALL).to(self.low.dtype)
-        share = ((value.unsqueeze(-1) - self.low[fields]) * self.slope[fields]).clamp_(0, 1)  # (B, L, f, Q)
+        share, present = self._shares(numbers[..., fields], fields)
         cells = torch.cat((share.flatten(2), present, 1 - present), 2)
         weights = torch.cat((self.bins[fields].flatten(0, 1), self.present[fields], self.absent[fields]))
         if numbers.shape[1] == 1:  # few rows: in float64, so that a sample alone gets the digits that it gets in a batch
             return (cells.double() @ weights.double()).to(weights.dtype)
         return cells @ weights
+
+    def each(self, numbers: Tensor, fields: Tensor) -> Tensor:
+        """What every field adds to `forward`'s sum, (B, L, f, D)."""
+        share, present = self._shares(numbers[..., fields], fields)
+        bins = torch.einsum("blfq,fqd->blfd", share, self.bins[fields])
+        present = present.unsqueeze(-1)
+        return bins + present * self.present[fields] + (1 - present) * self.absent[fields]
+
+    def _shares(self, numbers: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, f) values → the share of each bin below them (B, L, f, Q), and 1 where there is a value, else 0 (B, L, f)."""
+        present = (~numbers.isnan()).to(self.low.dtype)
+        value = torch.where(present > 0, numbers, BELOW_ALL).to(self.low.dtype)
+        return ((value.unsqueeze(-1) - self.low[fields]) * self.slope[fields]).clamp_(0, 1), present
 
 
 class Codes(nn.Module):
@@ -62,4 +72,8 @@ class Codes(nn.Module):
 
     def forward(self, codes: Tensor, fields: Tensor) -> Tensor:
         """codes: (B, L, C); fields: (c,) which of the C these tokens have. → (B, L, D)."""
-        return self.table[codes[..., fields] + self.offset[fields]].sum(2)
+        return self.each(codes, fields).sum(2)
+
+    def each(self, codes: Tensor, fields: Tensor) -> Tensor:
+        """What every field adds to `forward`'s sum, (B, L, c, D)."""
+        return self.table[codes[..., fields] + self.offset[fields]]

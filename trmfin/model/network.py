@@ -74,6 +74,18 @@ class Network(nn.Module):
         x = self.places[: numbers.shape[1]] + torch.cat((first, rest), 1)
         return x * self.tensor(batch.mask).unsqueeze(-1)
 
+    def cells(self, batch: Batch) -> Tensor:
+        """What each cell adds to `encode`'s sum, number fields first, (B, L, F + C, D); zero where a token has no such field."""
+        numbers, codes = self.tensor(batch.numbers), self.tensor(batch.codes)
+        out = self.places.new_zeros(*numbers.shape[:2], numbers.shape[2] + codes.shape[2], self.config.width)
+        for tokens, number_fields, code_fields in (
+            (slice(0, 1), self.leading_numbers, self.leading_codes),
+            (slice(1, None), self.event_numbers, self.event_codes),
+        ):
+            out[:, tokens, number_fields] = self.numbers.each(numbers[:, tokens], number_fields)
+            out[:, tokens, numbers.shape[2] + code_fields] = self.codes.each(codes[:, tokens], code_fields)
+        return out
+
     def setting(self, batch: Batch) -> Setting:
         """Mask and relation bias of a batch; the same for all steps."""
         bias = None

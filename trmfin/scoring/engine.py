@@ -59,7 +59,7 @@ def score_rows(
     budget = allowed_steps(config, steps)
     job = _Job(bundle=bundle, sequences=sequences, epsilon=bundle.policy.halt_epsilon if epsilon is None else epsilon)
     table = Table.empty(task, len(rows), budget)
-    with _undisturbed(bundle.network, threads):
+    with undisturbed(bundle.network, threads):
         for first in range(0, len(rows), size):
             places = np.arange(first, min(first + size, len(rows)))
             _refine(job, sequences.batch(rows[places]), places, table)
@@ -106,7 +106,7 @@ def _refine(job: _Job, batch: Batch, places: Places, table: Table) -> None:
         state = network.core(x, state, setting)
         answer = network.read(state, setting)
         table.effort += Effort(calls=1, sample_steps=len(places))
-        table.raw[places, step], table.halt[places, step] = _log_odds(network, answer), answer.halt.numpy()
+        table.raw[places, step], table.halt[places, step] = log_odds(network, answer), answer.halt.numpy()
         table.log_odds[places, step] = _calibrated(job, table.raw[places, : step + 1])[:, -1]
         stop = np.ones(len(places), bool) if step + 1 == steps else _settled(job, batch, places, step + 1, table)
         if not stop.any():
@@ -166,12 +166,12 @@ def _margin_alone(job: _Job, batch: Batch, steps: int) -> NDArray[np.float64]:
         one = _taken(batch, np.arange(len(batch.rows)) == place)
         raw = np.empty((1, steps))
         for step, answer in enumerate(islice(answers(network, one), steps)):
-            raw[:, step] = _log_odds(network, answer)
+            raw[:, step] = log_odds(network, answer)
         margins[place] = _margin(job, _calibrated(job, raw), answer.halt.numpy())[0]
     return margins
 
 
-def _log_odds(network: Ensemble, answer: Answer) -> NDArray[np.float64]:
+def log_odds(network: Ensemble, answer: Answer) -> NDArray[np.float64]:
     """Log-odds of what the primary target asks, (B,): yes, the last class, the top rank, or that every token is right."""
     task = network.task
     target = task.target(task.primary)
@@ -216,7 +216,7 @@ def _taken(batch: Batch, keep: NDArray[np.bool_]) -> Batch:
 
 
 @contextmanager
-def _undisturbed(network: nn.Module, threads: int | None) -> Iterator[None]:
+def undisturbed(network: nn.Module, threads: int | None) -> Iterator[None]:
     """Evaluation mode, no gradients and `threads` threads inside; everything as found afterwards."""
     training = [module for module in network.modules() if module.training]
     found = torch.get_num_threads()
