@@ -22,10 +22,10 @@ _HOME = {
     "History": "trmfin.sequences.task",
     "MissingExtra": "trmfin.errors",
     "ModelConfig": "trmfin.model.config",
-    "Player": "trmfin.sequences.task",
+    "Player": "trmfin.sequences.explained",
     "Prepared": "trmfin.data.prepared",
     "Protocol": "trmfin.sequences.protocol",
-    "Reason": "trmfin.sequences.task",
+    "Reason": "trmfin.sequences.explained",
     "RunError": "trmfin.errors",
     "Sequences": "trmfin.sequences.sequences",
     "Target": "trmfin.sequences.task",
@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from trmfin.errors import BundleError, ConfigError, DataError, MissingExtra, RunError, TaskError, TrmfinError
     from trmfin.model.config import ModelConfig, preset
     from trmfin.scoring.api import load
+    from trmfin.sequences.explained import Player, Reason
     from trmfin.sequences.fitted import Fitted
     from trmfin.sequences.protocol import Protocol
     from trmfin.sequences.sequences import Batch, Sequences
-    from trmfin.sequences.task import Field, History, Player, Reason, Target, Task
+    from trmfin.sequences.task import Field, History, Target, Task
 
 __all__ = [
     "Batch",

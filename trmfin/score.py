@@ -11,32 +11,52 @@ import typer
 from trmfin.command import run
 
 if TYPE_CHECKING:
+    from trmfin.explaining.explainer import Asked
+    from trmfin.explaining.records import Records
+    from trmfin.progress import Bar
     from trmfin.scoring.runs import Summary
+
+
+Pipeline = Annotated[
+    str | None, typer.Option(help="Prepare raw data first with this pipeline (a shipped name or ./mine.py), into RUN/prepared.")
+]
+Rejects = Annotated[float, typer.Option(min=0.0, max=1.0, help="With --pipeline: stop where more of the raw rows than this are rejected.")]
+Halting = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="In place of the policy's: a step that moves the log-odds by less is the last; 0 = all steps."),
+]
+Explain = Annotated[
+    str,
+    typer.Option(
+        metavar="WHICH",
+        help="Write a record with reasons for: none; adverse, the scores at or above the policy's cut-off; topk:N, the N highest; all.",
+    ),
+]
+Players = Annotated[str, typer.Option(help="Who explains: features (the task's own groups), histories, segments or events.")]
+Group = Annotated[str, typer.Option(help="What scores are compared with: near_cutoff_approved, portfolio or all_applicants.")]
+Form = Annotated[str, typer.Option(help="The group as one average case, or as each of its rows, which takes as many times as long.")]
 
 
 def main(
     bundle: Annotated[Path, typer.Argument(help="A model bundle, written by python -m trmfin.train.")],
     prepared: Annotated[Path, typer.Argument(help="A prepared folder; with --pipeline a raw file, or a folder of raw files.")],
     out: Annotated[Path, typer.Option(help="Run folder to write: scores/part-*.parquet and manifest.json.")],
-    pipeline: Annotated[
-        str | None, typer.Option(help="Prepare raw data first with this pipeline (a shipped name or ./mine.py), into RUN/prepared.")
-    ] = None,
-    max_reject_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="With --pipeline: stop where more of the raw rows than this are rejected.")
-    ] = 0.10,
+    pipeline: Pipeline = None,
+    max_reject_share: Rejects = 0.10,
     steps: Annotated[int | None, typer.Option(min=1, help="Supervision steps at most; by default all that were trained.")] = None,
     policy: Annotated[
         Path | None, typer.Option(help="A JSON file of bands, cut-off and halting, in place of the bundle's policy.json.")
     ] = None,
-    halt_epsilon: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="In place of the policy's: a step that moves the log-odds by less is the last; 0 = all steps."),
-    ] = None,
+    halt_epsilon: Halting = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; by default all.")] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Samples per batch; by default what stays in the processor's cache.")
     ] = None,
     shard_rows: Annotated[int, typer.Option(min=1, help="Samples per Parquet file, and the most that are in memory at once.")] = 50_000,
+    explain: Explain = "none",
+    players: Players = "features",
+    comparison: Group = "near_cutoff_approved",
+    comparison_form: Form = "average",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, or check that a finished one is whole.")] = False,
 ) -> None:
     """Score every sample of prepared data. Scores lie in [0, 1]; higher is riskier.
@@ -48,7 +68,7 @@ def main(
     \b
     Example:
       python -m trmfin.score bundle/ prepared/ --out run/
-      python -m trmfin.score bundle/ clients.csv --pipeline payment_history --out run/ --threads 2
+      python -m trmfin.score bundle/ clients.csv --pipeline payment_history --out run/ --explain adverse
     """
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.policy import read_policy
@@ -56,8 +76,9 @@ def main(
     from trmfin.scoring.runs import score_run
     from trmfin.shipped import load_pipeline
 
+    asked = _asked(explain, players, comparison, comparison_form)
     model = Bundle.load(bundle)
-    with Bar("scoring rows", 0) as bar:
+    with Bar("scoring rows", 0) as bar, Bar("explaining scores", 0) as second:
         summary = score_run(
             model,
             prepared,
@@ -71,10 +92,24 @@ def main(
             resume=resume,
             pipeline=None if pipeline is None else load_pipeline(pipeline),
             max_reject_share=max_reject_share,
+            explaining=None if asked is None else _records(asked, second),
             tell=lambda progress: bar.to(progress.rows, total=progress.total),
         )
     for line in report(summary, out):
         typer.echo(line)
+
+
+def _asked(which: str, players: str, group: str, form: str) -> Asked | None:
+    """What is to be explained; None = nothing. Said before anything is scored where it cannot be."""
+    from trmfin.explaining.explainer import Asked
+
+    return None if which == "none" else Asked(which=which, view=players, group=group, form=form)  # type: ignore[arg-type]
+
+
+def _records(asked: Asked, bar: Bar) -> Records:
+    from trmfin.explaining.records import Records
+
+    return Records(asked=asked, tell=lambda cases, total: bar.to(cases, total=total))
 
 
 def report(summary: Summary, out: Path) -> Iterator[str]:

@@ -8,7 +8,8 @@ import pytest
 
 from tests.worlds import WORLDS
 from trmfin.errors import TaskError
-from trmfin.sequences.task import Field, History, Player, Reason, Target, Task
+from trmfin.sequences.explained import Player, Reason
+from trmfin.sequences.task import Field, History, Target, Task
 
 TARGET = Target(name="default", head="binary", meaning="does not pay")
 FIELD = Field(name="billed", column="billed", transform="number")

@@ -100,9 +100,9 @@ def _histories(task: Task) -> Iterator[str]:
 
 
 def _group(task: Task, field: Field, history: str) -> str:
-    """The task's player that a field's cells of a history belong to, or the field itself."""
+    """The task's player that a field's cells of a history belong to, or the field itself; history: "" for the leading token."""
     for player in task.players:
-        if field.name in player.fields:
+        if field.name in player.fields and (not player.of or player.of == (field.of if field.summary else history)):
             return player.name
     return field.name
 

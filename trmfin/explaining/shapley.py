@@ -7,8 +7,9 @@ own log-odds by construction; that these are the ones in a run's table is for a 
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -87,6 +88,10 @@ class Game:
 
     def worth(self, batch: Batch, sets: NDArray[np.bool_]) -> Float:
         """Calibrated log-odds of B cases with each of c sets of players, means over the comparison's rows. sets: (c, M) → (B, c, S)."""
+        with undisturbed(self.bundle.network, None):
+            return self._worth(batch, sets)
+
+    def _worth(self, batch: Batch, sets: NDArray[np.bool_]) -> Float:
         network, K = self.bundle.network, len(self.other)
         own = _by_player(network.cells(batch), self.players)  # (B, E, M, L, D)
         chosen = torch.from_numpy(sets).to(own.dtype)
@@ -104,6 +109,39 @@ class Game:
                 x = (base.flatten(1)[:, None] + chosen[at : at + size] @ more).view(-1, *base.shape[1:])  # (P c, E, L, D)
                 said = self._answers(x, self._shown(batch, cases, ks, part)).reshape(len(cases), len(part), self.steps)
                 np.add.at(out[:, at : at + size], cases, said / K)
+        return out
+
+    def pulls(self, batch: Batch, chosen: Sequence[Sequence[int]]) -> list[Float]:
+        """What is lost of each case's log-odds where one of its chosen players loses its cells at one token: (players, L) each.
+
+        The cells are replaced by the comparison's, on average over its rows. 0 where a token is not there.
+        """
+        with undisturbed(self.bundle.network, None):
+            return self._pulls(batch, chosen)
+
+    def _pulls(self, batch: Batch, chosen: Sequence[Sequence[int]]) -> list[Float]:
+        network = self.bundle.network
+        own, absent = _by_player(network.cells(batch), self.players), self.other.mean(0)
+        at = [
+            (case, place, player, token)
+            for case, mine in enumerate(chosen)
+            for place, player in enumerate(mine)
+            for token in np.flatnonzero(batch.mask[case])
+        ]
+        out = [np.zeros((len(mine), network.task.length)) for mine in chosen]
+        whole = own.sum(2) + self.places  # (B, E, L, D)
+        full = self._answers(whole, replace(batch, targets={}))[:, -1] if at else np.zeros(0)
+        size = cached_batch(network.config, network.task.length)
+        for first in range(0, len(at), size):
+            cases, places, players, tokens = np.array(at[first : first + size]).T
+            x, n = whole[cases].clone(), np.arange(len(cases))
+            x[n, :, tokens] += absent[:, players, tokens].transpose(0, 1) - own[cases, :, players, tokens]
+            shown = replace(batch, mask=batch.mask[cases], rows=batch.rows[cases], targets={}, relation=None)
+            if batch.relation is not None:
+                shown = replace(shown, relation=batch.relation[cases])
+            lost = full[cases] - self._answers(x, shown)[:, -1]
+            for case, place, token, value in zip(cases, places, tokens, lost, strict=True):
+                out[case][place, token] = value
         return out
 
     def _shown(self, batch: Batch, cases: NDArray[np.int64], ks: NDArray[np.int64], sets: NDArray[np.bool_]) -> Batch:
@@ -135,21 +173,24 @@ def exact(
     rows: NDArray[np.int64],
     *,
     interactions: bool = False,
+    noise: float = 0.0,
     tell: Callable[[int], None] = lambda cases_done: None,
 ) -> Attribution:
     """Shapley values of samples `rows` of sequences that are aligned to the bundle's `fitted`, over all 2^M coalitions.
 
-    tell: called with the cases done so far. Raises ConfigError beyond MOST_EXACT players.
+    noise: standard deviation, as a share of each number, of normal noise that a sample's identity seeds. tell: called with the
+    cases done so far. Raises ConfigError beyond MOST_EXACT players.
     """
     M = len(game.players)
     if M > MOST_EXACT:
         raise ConfigError(f"exact Shapley values: {M} players are {2**M:,} coalitions a case; choose at most {MOST_EXACT}, or sample")
     sets = coalitions(M)
     worth = np.empty((len(rows), len(sets), game.steps))
-    with undisturbed(game.bundle.network, None):
-        for first, batch in _cases(game, sequences, rows):
-            worth[first : first + len(batch.rows)] = game.worth(batch, sets)
-            tell(first + len(batch.rows))
+    for first, batch in _cases(game, sequences, rows):
+        if noise:
+            batch = noisy(batch, sequences.sample_ids[batch.rows], noise)
+        worth[first : first + len(batch.rows)] = game.worth(batch, sets)
+        tell(first + len(batch.rows))
     return Attribution(
         sample_ids=sequences.sample_ids[rows],
         players=game.players.names,
@@ -159,6 +200,15 @@ def exact(
         interactions=shapley_interactions(worth) if interactions else None,
         evaluations=len(sets) * len(game.other),
     )
+
+
+def noisy(batch: Batch, sample_ids: NDArray[np.object_], share: float) -> Batch:
+    """The batch with every number off by a share of itself, the same for a sample in whatever batch it stands."""
+    numbers = batch.numbers.copy()
+    for case, name in enumerate(sample_ids):
+        seed = int.from_bytes(hashlib.sha256(str(name).encode()).digest()[:8], "little")
+        numbers[case] *= 1 + share * np.random.default_rng(seed).standard_normal(numbers[case].shape, np.float32)
+    return replace(batch, numbers=numbers)
 
 
 def shapley_values(worth: Float) -> Float:

@@ -3,9 +3,11 @@
     RUN/scores/part-00000.parquet …    one row a sample
     RUN/outputs/TARGET/part-….parquet  further targets
     RUN/answers/part-….parquet         answers per token
+    RUN/records/part-….jsonl, .parquet a record for each explained score
     RUN/prepared/                      where raw data were scored: what they were prepared into, rejected rows with reasons too
     RUN/manifest.json                  hashes of raw files, inputs, bundle and outputs; written last
-While a run is under way it also holds `.lock`, `job.json` (what is being done) and `progress.jsonl` (a line a finished shard).
+While a run is under way it also holds `.lock`, `job.json` (what is being done), `progress.jsonl` (a line a finished shard) and
+`explained.jsonl` (a line a shard of records).
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from trmfin.errors import RunError
 from trmfin.scoring.scores import Effort
 
 FORMAT = 1
-LOCK, JOB, PROGRESS, MANIFEST = ".lock", "job.json", "progress.jsonl", "manifest.json"
+LOCK, JOB, PROGRESS, EXPLAINED, MANIFEST = ".lock", "job.json", "progress.jsonl", "explained.jsonl", "manifest.json"
+RECORDS = "records"
 TABLES = ("scores", "outputs", "answers")
 PREPARED = "prepared"
 FULL = "cannot be written", "free some space and go on with --resume"  # failure and advice
@@ -113,7 +116,7 @@ def finished_shards(folder: Path) -> list[Shard]:
         for number in sorted(shards):
             file.write(_line(shards[number]))
     kept = {name for shard in shards.values() for name in shard.files}
-    for name in _present(folder, TABLES) - kept:
+    for name in files_present(folder, TABLES) - kept:
         remove_file(folder / name)
     return [shards[number] for number in sorted(shards)]
 
@@ -144,7 +147,7 @@ def _whole(folder: Path, shard: Shard) -> bool:
     return all((folder / name).is_file() and sha256_of(folder / name, RunError) == expected for name, expected in shard.files.items())
 
 
-def _present(folder: Path, parts: tuple[str, ...]) -> set[str]:
+def files_present(folder: Path, parts: tuple[str, ...]) -> set[str]:
     """The files in these parts of a run folder, as paths below it."""
     with reading(folder, RunError):
         return {path.relative_to(folder).as_posix() for part in parts for path in (folder / part).rglob("*") if path.is_file()}
@@ -157,7 +160,7 @@ def verify_run(folder: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(folder)
     expected: dict[str, str] = dict(manifest["files"])
-    present = _present(folder, (*TABLES, PREPARED))
+    present = files_present(folder, (*TABLES, RECORDS, PREPARED))
     faults = [f"{name} is missing" for name in sorted(expected.keys() - present)]
     faults += [f"{name} does not belong to it" for name in sorted(present - expected.keys())]
     faults += [f"{name} was changed" for name in sorted(present & expected.keys()) if sha256_of(folder / name, RunError) != expected[name]]

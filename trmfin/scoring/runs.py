@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,10 +23,12 @@ from trmfin.learn.policy import Policy
 from trmfin.scoring.blocks import Source, open_source
 from trmfin.scoring.engine import score_rows
 from trmfin.scoring.folder import (
+    EXPLAINED,
     JOB,
     MANIFEST,
     PREPARED,
     PROGRESS,
+    RECORDS,
     TABLES,
     Shard,
     add_progress,
@@ -73,6 +75,16 @@ class Summary:
 Tell = Callable[[Progress], None]
 
 
+class Explaining(Protocol):
+    """Writes records of a run's scores, after the scores and before the manifest. It lies above scoring: `trmfin.explaining`."""
+
+    def described(self) -> dict[str, Any]:
+        """What of it decides the records' bytes: a part of the job."""
+
+    def write(self, bundle: Bundle, source: Source, out: Path, job: dict[str, Any]) -> dict[str, Any]:
+        """Write what is not there yet. Returns entries of the manifest, `files` (path → sha256) among them."""
+
+
 def score_run(
     bundle: Bundle,
     prepared: Path,
@@ -87,6 +99,7 @@ def score_run(
     resume: bool = False,
     pipeline: Pipeline | None = None,
     max_reject_share: float = MAX_REJECT_SHARE,
+    explaining: Explaining | None = None,
     tell: Tell = lambda progress: None,
 ) -> Summary:
     """Score every sample of the folder `prepared` into the run folder `out`.
@@ -94,6 +107,7 @@ def score_run(
     pipeline: then `prepared` is raw data, which it prepares into OUT/prepared first; more rejects than the share are a DataError.
     policy: in place of the bundle's. halt_epsilon: in place of the policy's, in log-odds; 0 = all steps.
     shard_rows: samples per Parquet file, and the most that is in memory at once.
+    explaining: writes records of scores into OUT/records.
     resume: go on with what an interrupted run left in `out`; it must be of the same bundle, data, settings and versions.
     Raises DataError on unusable data, ConfigError on steps beyond the trained ones or an epsilon below 0, RunError where
     `out` holds something else, is being written by another process or cannot be written.
@@ -110,14 +124,15 @@ def score_run(
         remove_parts(out)
         if pipeline is not None:
             source = _prepare(pipeline, prepared, out, max_reject_share, bundle.task)
-        job = describe(bundle, source, settings)
+        job = describe(bundle, source, settings) | ({} if explaining is None else {"explain": explaining.described()})
         if (out / MANIFEST).exists():
             return _already_finished(out, job, bundle.policy, source if here else None)
         done = _begin(out, job)
         kept = sum(shard.rows for shard in done)
         shards = done + _score_shards(bundle, source, out, job, {shard.number for shard in done}, kept, tell)
         shards.sort(key=lambda shard: shard.number)
-        return _finish(out, job, shards, bundle.policy, source if here else None, started, kept)
+        more = {} if explaining is None else explaining.write(bundle, source, out, job)
+        return _finish(out, job, shards, bundle.policy, source if here else None, started, kept, more)
 
 
 def _refuse_used(out: Path, resume: bool, here: bool) -> None:
@@ -127,7 +142,7 @@ def _refuse_used(out: Path, resume: bool, here: bool) -> None:
     if not resume and (out / JOB).exists():
         raise RunError(f"{out}: holds an interrupted run; go on with --resume or choose another --out")
     ours = {PREPARED} if here else set()
-    ours |= {MANIFEST, JOB, PROGRESS, *TABLES} if _begun(out) else set()
+    ours |= {MANIFEST, JOB, PROGRESS, EXPLAINED, RECORDS, *TABLES} if _begun(out) else set()
     with reading(out, RunError):
         names = sorted(path.name for path in out.iterdir())
     if strange := [name for name in names if not name.startswith(".") and name not in ours]:
@@ -209,20 +224,32 @@ def _score_shards(bundle: Bundle, source: Source, out: Path, job: dict[str, Any]
 
 
 def _finish(
-    out: Path, job: dict[str, Any], shards: list[Shard], policy: Policy, here: Source | None, started: datetime, kept: int
+    out: Path,
+    job: dict[str, Any],
+    shards: list[Shard],
+    policy: Policy,
+    here: Source | None,
+    started: datetime,
+    kept: int,
+    more: dict[str, Any],
 ) -> Summary:
-    """Write the manifest. here: the prepared data, where they lie in the run folder: then they are part of the run."""
+    """Write the manifest. here: the prepared data, where they lie in the run folder: then they are part of the run. more: of records."""
     finished = datetime.now(UTC)
     effort = sum((shard.effort for shard in shards), Effort())
     counts = tuple(sum(shard.bands[i] for shard in shards) for i in range(len(policy.bands)))
     rows = sum(shard.rows for shard in shards)
     inside = {} if here is None else {f"{PREPARED}/{name}": sha for name, sha in here.whole.items()}
-    manifest = job | {
-        "files": inside | {name: sha for shard in shards for name, sha in shard.files.items()},
-        "counts": {"rows": rows, "shards": len(shards), "bands": dict(zip((name for name, _ in policy.bands), counts, strict=True))},
-        "effort": vars(effort),
-        "times": {"started": started.isoformat(), "finished": finished.isoformat(), "rows_kept_from_before": kept},
-    }
+    files = inside | {name: sha for shard in shards for name, sha in shard.files.items()} | more.pop("files", {})
+    manifest = (
+        job
+        | more
+        | {
+            "files": files,
+            "counts": {"rows": rows, "shards": len(shards), "bands": dict(zip((name for name, _ in policy.bands), counts, strict=True))},
+            "effort": vars(effort),
+            "times": {"started": started.isoformat(), "finished": finished.isoformat(), "rows_kept_from_before": kept},
+        }
+    )
     write_json(sealed(manifest), out / MANIFEST)
     _tidy(out)
     return Summary(
@@ -252,5 +279,5 @@ def _raw_counts(here: Source | None) -> dict[str, int]:
 
 
 def _tidy(out: Path) -> None:
-    for name in (JOB, PROGRESS):
+    for name in (JOB, PROGRESS, EXPLAINED):
         remove_file(out / name)

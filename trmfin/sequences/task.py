@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
 
 from trmfin.errors import TaskError
+from trmfin.sequences.explained import Player, Reason
 from trmfin.sequences.transforms import TRANSFORMS
 
 Head = Literal["binary", "classes", "ordinal", "quantiles", "tokens", "choice"]
@@ -18,7 +19,12 @@ HaltRule = Literal["exact", "no_further_gain"]
 HALT_RULES: tuple[HaltRule, ...] = ("exact", "no_further_gain")
 SUMMARIES = ("count", "mean", "min", "max")
 FORMAT = 1
-LATER = {"histories": ("newest", 0), "fields": ("summary", "")}  # keys that came later: JSON without them keeps the hash of older tasks
+LATER = {  # keys that came later, with their defaults: JSON without them keeps the hash of older tasks
+    "histories": ("newest", 0),
+    "fields": ("summary", ""),
+    "players": ("of", ""),
+    "reasons": ("direction", "raises"),
+}
 T = TypeVar("T")
 
 
@@ -121,23 +127,6 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Player:
-    """A named group of fields that an explanation turns on and off as one, in all tokens or in one history."""
-
-    name: str
-    fields: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reason:
-    """What may be told to a person when a player raises (or lowers) the score."""
-
-    code: str
-    player: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Task:
     """The whole description of a use. Frozen, plain, JSON round trip, hashed.
 
@@ -197,13 +186,29 @@ class Task:
                 raise TaskError(f"{where}: field {f.name!r} reads {used[0]!r}; a target is never a feature")
 
     def _check_players(self, where: str) -> None:
-        known, players = {f.name for f in self.fields}, {p.name for p in self.players}
+        known, players = {f.name: f for f in self.fields}, {p.name for p in self.players}
+        histories = [h.name for h in self.histories]
+        taken: dict[tuple[str, str], str] = {}  # field and history → player
         for player in self.players:
-            if missing := sorted(set(player.fields) - known):
+            if missing := sorted(set(player.fields) - known.keys()):
                 raise TaskError(f"{where}: player {player.name!r} names field {missing[0]!r}, which the task does not have")
+            if player.of and player.of not in histories:
+                raise TaskError(f"{where}: player {player.name!r} is of {player.of!r}, which is none of its histories")
+            for name in player.fields:
+                at = known[name].of if known[name].leading else player.of
+                if player.of and at != player.of:
+                    raise TaskError(f"{where}: player {player.name!r} is of {player.of!r}, field {name!r} of {at!r}; take it out")
+                for history in [at] if at else histories:
+                    if (other := taken.setdefault((name, history), player.name)) != player.name:
+                        raise TaskError(f"{where}: players {other!r} and {player.name!r} both have field {name!r}; give it to one of them")
         for reason in self.reasons:
             if reason.player not in players:
                 raise TaskError(f"{where}: reason {reason.code!r} names player {reason.player!r}, which the task does not have")
+            told = [r.code for r in self.reasons if (r.player, r.direction) == (reason.player, reason.direction)]
+            if len(told) > 1:
+                raise TaskError(
+                    f"{where}: reasons {told[0]!r} and {told[1]!r} both tell that {reason.player!r} {reason.direction}; keep one"
+                )
 
     @property
     def length(self) -> int:

@@ -1,0 +1,228 @@
+"""From scored samples to records: values, reasons with their events, checks, and everything a replay needs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trmfin import __version__
+from trmfin.data.prepared import Prepared
+from trmfin.errors import ConfigError, DataError
+from trmfin.explaining.case import MOMENT, Case, cases
+from trmfin.explaining.comparison import FORMS, Form, comparison
+from trmfin.explaining.players import NOBODY, VIEWS, View, players_of
+from trmfin.explaining.reasons import Checks, Told, carrying, jaccard, principal, told
+from trmfin.explaining.record import VERSION
+from trmfin.explaining.shapley import Attribution, Game, exact
+from trmfin.learn.bundle import Bundle
+from trmfin.scoring.table import has_log_odds
+from trmfin.scoring.thresholds import flagged
+from trmfin.sequences.batch import token_tags
+from trmfin.sequences.sequences import Sequences
+
+CASES = 64  # explained together
+NOISE = 0.01  # of each number, for the check of stability
+ROWS = 10  # of a group, where its average is checked against them
+EVERY = 50  # of so many cases one is checked against the group's rows: it takes ROWS times the passes
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How scores are to be explained. Raises ConfigError on what cannot be."""
+
+    which: str = "adverse"  # "adverse": at or above the policy's cut-off; "topk:N": the N highest; "all"
+    view: View = "features"
+    group: str = "near_cutoff_approved"
+    form: Form = "average"
+
+    def __post_init__(self) -> None:
+        name, _, count = self.which.partition(":")
+        if not (self.which in ("adverse", "all") or (name == "topk" and count.isdigit() and int(count) > 0)):
+            raise ConfigError(f"explain: found {self.which!r}; choose none, adverse, all, or topk:N for the N highest scores")
+        for what, value, known in (("players", self.view, VIEWS), ("form", self.form, FORMS)):
+            if value not in known:
+                raise ConfigError(f"explain: {what} {value!r} is unknown; choose one of {', '.join(known)}")
+
+    @property
+    def highest(self) -> int | None:
+        """N of topk:N."""
+        return int(self.which.partition(":")[2]) if self.which.startswith("topk:") else None
+
+
+class Explainer:
+    """A bundle that says why. Scores are explained as the run's table has them, at the step that was used."""
+
+    def __init__(self, bundle: Bundle, asked: Asked, about: Mapping[str, Any]) -> None:
+        """about: what of the run goes into every record: `inputs` (file → sha256) and `settings`.
+
+        Raises ConfigError where the task's score is no log-odds, or the bundle lacks the comparison group.
+        """
+        if not has_log_odds(bundle.task):
+            raise ConfigError(f"explain: the primary target of task {bundle.task.name!r} has no log-odds to explain")
+        self.bundle, self.asked, self.about = bundle, asked, dict(about)
+        self.players = players_of(bundle.task, asked.view)
+        self.comparison = comparison(bundle.task, bundle.reference, asked.group, asked.form)
+        steps = int(self.about["settings"]["steps"])
+        self.game = Game.of(bundle, self.players, self.comparison, steps)
+        few = min(ROWS, len(self.comparison))
+        self.rows_game = Game.of(bundle, self.players, comparison(bundle.task, bundle.reference, asked.group, "rows", few), steps)
+
+    def bodies(
+        self,
+        prepared: Prepared,
+        sequences: Sequences,
+        rows: NDArray[np.int64],
+        scores: pl.DataFrame,
+        tell: Callable[[int], None] = lambda cases_done: None,
+    ) -> Iterator[dict[str, Any]]:
+        """Records, not yet chained, of samples `rows`. scores: their rows of the run's table, in this order."""
+        for first in range(0, len(rows), CASES):
+            part, table = rows[first : first + CASES], scores[first : first + CASES]
+            values = exact(self.game, sequences, part)
+            shaken = exact(self.game, sequences, part, noise=NOISE)
+            asked = np.arange(first, first + len(part)) % EVERY == 0 if self.asked.form == "average" else np.zeros(len(part), bool)
+            against = exact(self.rows_game, sequences, part[asked])
+            agreed = dict(zip(np.flatnonzero(asked).tolist(), range(int(asked.sum())), strict=True))
+            used = table["step"].to_numpy() - 1
+            chosen = [principal(values.values[case, step]) for case, step in enumerate(used)]
+            carried = self._carried(sequences, part, chosen)
+            for case, (found, row) in enumerate(zip(cases(prepared, sequences, part), table.iter_rows(named=True), strict=True)):
+                step = int(used[case])
+                same = [jaccard(chosen[case], principal(shaken.values[case, step]))]
+                if case in agreed:
+                    same.append(jaccard(chosen[case], principal(against.values[agreed[case], step])))
+                yield self._body(found, row, values, case, carried[case], same)
+            tell(first + len(part))
+
+    def _carried(self, sequences: Sequences, rows: NDArray[np.int64], chosen: Sequence[Sequence[int]]) -> list[dict[str, list[str]]]:
+        """Of each case, player → ids of the events that carry it."""
+        batch, ids = sequences.batch(rows), sequences.event_ids(rows)
+        names = self.players.names
+        if (self.players.tokens != NOBODY).any():  # events are the players
+            return [
+                {names[player]: [name for name in ids[case][self.players.tokens == player] if name] for player in mine}
+                for case, mine in enumerate(chosen)
+            ]
+        pulls = self.game.pulls(batch, chosen)
+        own = token_tags(self.bundle.task) > 0
+        return [
+            {names[player]: [str(ids[case][token]) for token in carrying(pulls[case][place] * own)] for place, player in enumerate(mine)}
+            for case, mine in enumerate(chosen)
+        ]
+
+    def _body(
+        self, case: Case, row: Mapping[str, Any], values: Attribution, place: int, carried: Mapping[str, list[str]], same: Sequence[float]
+    ) -> dict[str, Any]:
+        task, step = self.bundle.task, int(row["step"]) - 1
+        mine = values.values[place, step]
+        events = {name: case.events.filter(pl.col("event_id").is_in(ids)) for name, ids in carried.items()}
+        reasons, unmapped = told(task, self.players.names, mine, events, case.sample.row(0, named=True))
+        residual = float(values.base[place, step] + mine.sum() - row["logits"][step])
+        checks = Checks(
+            residual=residual,
+            unmapped=unmapped,
+            stability=same[0],
+            agreement=same[1] if len(same) > 1 else None,
+            protected=tuple(sorted({field.column for field in task.fields} & set(task.protected))),
+        )
+        alike = {} if checks.agreement is None else {"agreement": checks.agreement}
+        return self._identity(case, row) | {
+            "attribution": self._attribution(values, place, step, residual),
+            "checks": {name: "pass" if good else "fail" for name, good in checks.passed.items()},
+            "inference": self._inference(row),
+            "needs_human": list(checks.needs_human),
+            "reasons": [_reason(reason) for reason in reasons],
+            "stability": {"jaccard": checks.stability, "noise": NOISE, **alike},
+        }
+
+    def _identity(self, case: Case, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the record is of: sample, data, model."""
+        task, bundle = self.bundle.task, self.bundle
+        as_of = row["as_of"].strftime(MOMENT)
+        name = hashlib.sha256("\n".join((bundle.sha256, row["sample_id"], as_of)).encode()).hexdigest()[:32]
+        subject = hashlib.sha256(f"{task.name}\n{case.sample[task.group][0]}".encode()).hexdigest()[:16]
+        return {
+            "schema_version": VERSION,
+            "record_id": name,
+            "application": task.name,
+            "sample_id": row["sample_id"],
+            "subject": subject,
+            "as_of": as_of,
+            "data": {"inputs": self.about["inputs"], "task_sha256": task.sha256, "case": case.to_json()},
+            "model": {
+                "name": task.name,
+                "bundle_sha256": bundle.sha256,
+                "dtype": "float32",
+                "threads": self.about["settings"]["threads"],
+                "trmfin": __version__,
+                "torch": version("torch"),
+            },
+        }
+
+    def _inference(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        policy = self.bundle.policy
+        stopped = bool(flagged(np.array([row["score"]]), policy)[0])
+        return {
+            "logits": row["logits"],
+            "halts": row["halts"],
+            "step": row["step"],
+            "score": row["score"],
+            "band": row["band"],
+            "cutoff": policy.cutoff,
+            "policy_version": policy.version,
+            "decision": "flagged" if stopped else "not flagged",
+            "decided_by": "model",
+        }
+
+    def _attribution(self, values: Attribution, place: int, step: int, residual: float) -> dict[str, Any]:
+        group = self.comparison
+        return {
+            "method": "exact Shapley values of the calibrated log-odds",
+            "view": self.players.view,
+            "comparison": {"group": group.name, "form": group.form, "rows": len(group), "sha256": group.sha256},
+            "base": float(values.base[place, step]),
+            "values": dict(zip(values.players, values.values[place, step].tolist(), strict=True)),
+            "base_by_step": values.base[place, : step + 1].tolist(),
+            "values_by_step": {name: values.values[place, : step + 1, m].tolist() for m, name in enumerate(values.players)},
+            "residual": residual,
+            "evaluations": values.evaluations,
+            "seed": "exact",
+        }
+
+
+def picked(asked: Asked, scores: Sequence[Float], cutoff: float) -> list[NDArray[np.int64]]:
+    """Of each shard's scores, which rows are to be explained."""
+    if (N := asked.highest) is not None:
+        everything = np.concatenate([np.asarray(part) for part in scores]) if scores else np.zeros(0)
+        best = np.zeros(len(everything), bool)
+        best[np.argsort(-np.nan_to_num(everything, nan=-1.0), kind="stable")[:N]] = True
+        ends = np.cumsum([len(part) for part in scores])[:-1]
+        return [np.flatnonzero(part) for part in np.split(best, ends)]
+    return [np.arange(len(part)) if asked.which == "all" else np.flatnonzero(part >= cutoff) for part in scores]
+
+
+def one_of(table: pl.DataFrame, sample_id: str) -> pl.DataFrame:
+    """A sample's row of a run's table. Raises DataError where it has none."""
+    row = table.filter(pl.col("sample_id") == sample_id)
+    if row.is_empty():
+        raise DataError(f"sample {sample_id!r}: was not scored in this run; look for it in scores/")
+    return row
+
+
+def _reason(reason: Told) -> dict[str, Any]:
+    return {
+        "rank": reason.rank,
+        "code": reason.code,
+        "player": reason.player,
+        "text": reason.text,
+        "contribution": reason.contribution,
+        "event_ids": list(reason.event_ids),
+    }

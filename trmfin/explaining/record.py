@@ -1,0 +1,114 @@
+"""The record: one JSON line a decision, from which score and reasons can be worked out again. Chained, so that no line goes missing.
+
+A record's bytes are a function of data, bundle and code: when it was made stands in the run's manifest. `docs/record.schema.json`
+says what it holds. Each line names the hash of the one before; a shard's first line names what the shard was made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from trmfin.errors import RunError
+
+VERSION = 1
+PREVIOUS, OWN = "prev_sha256", "sha256"
+FLAT = pl.Schema(
+    {
+        "record_id": pl.String(),
+        "sample_id": pl.String(),
+        "as_of": pl.Datetime("us", "UTC"),
+        "score": pl.Float64(),
+        "decision": pl.String(),
+        "needs_human": pl.Boolean(),
+        "base": pl.Float64(),
+        "values": pl.List(pl.Struct({"player": pl.String(), "value": pl.Float64()})),
+        "reasons": pl.List(pl.Struct({"rank": pl.Int64(), "code": pl.String(), "text": pl.String(), "contribution": pl.Float64()})),
+        OWN: pl.String(),
+        "record": pl.String(),  # the whole JSON line
+    }
+)
+
+
+def line(record: Mapping[str, Any]) -> bytes:
+    """The one way to write a record: keys sorted, no spaces, no NaN."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def sealed(body: Mapping[str, Any], previous: str) -> dict[str, Any]:
+    """A record after another: with the other's hash and its own."""
+    record = {key: value for key, value in body.items() if key != OWN} | {PREVIOUS: previous}
+    return record | {OWN: hashlib.sha256(line(record)).hexdigest()}
+
+
+def chained(bodies: Iterable[Mapping[str, Any]], root: str) -> Iterator[dict[str, Any]]:
+    """Records one after the other, the first after `root`."""
+    previous = root
+    for body in bodies:
+        record = sealed(body, previous)
+        previous = record[OWN]
+        yield record
+
+
+def checked(lines: Iterable[bytes], root: str, end: str, where: str) -> Iterator[dict[str, Any]]:
+    """The records of a shard of which no byte was changed and none is missing. Raises RunError naming the line that is not right.
+
+    root: what the first line follows. end: hash of the last.
+    """
+    previous, number = root, 0
+    for number, text in enumerate(lines, start=1):
+        record = _parsed(text, f"{where}, line {number}")
+        if line(record) != text:
+            raise RunError(f"{where}, line {number}: is not written as records are, so it was edited; restore the file")
+        if record[PREVIOUS] != previous:
+            raise RunError(
+                f"{where}, line {number} (sample {record.get('sample_id')!r}): follows a record that is not the one before it: "
+                "a line was dropped, added or moved; restore the file"
+            )
+        if sealed(record, previous) != record:
+            raise RunError(
+                f"{where}, line {number} (sample {record.get('sample_id')!r}): was changed, its hash does not fit; restore the file"
+            )
+        previous = record[OWN]
+        yield record
+    if previous != end:
+        raise RunError(f"{where}: ends with line {number}, but more records were written; restore the file")
+
+
+def _parsed(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except ValueError as problem:
+        raise RunError(f"{where}: is no JSON ({problem}); restore the file") from problem
+    if not isinstance(record, dict) or not {PREVIOUS, OWN} <= record.keys():
+        raise RunError(f"{where}: is no record; restore the file")
+    if record.get("schema_version") != VERSION:
+        raise RunError(f"{where}: schema_version {record.get('schema_version')!r}, this version reads {VERSION}; update trmfin")
+    return record
+
+
+def flat(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """One row a record: what is asked most, and the whole line."""
+    rows = [
+        {
+            "record_id": record["record_id"],
+            "sample_id": record["sample_id"],
+            "as_of": record["as_of"],
+            "score": record["inference"]["score"],
+            "decision": record["inference"]["decision"],
+            "needs_human": bool(record["needs_human"]),
+            "base": record["attribution"]["base"],
+            "values": [{"player": name, "value": value} for name, value in record["attribution"]["values"].items()],
+            "reasons": [{key: reason[key] for key in ("rank", "code", "text", "contribution")} for reason in record["reasons"]],
+            OWN: record[OWN],
+            "record": line(record).decode().rstrip("\n"),
+        }
+        for record in records
+    ]
+    texts = pl.Schema({**FLAT, "as_of": pl.String()})
+    time = pl.col("as_of").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC")
+    return pl.DataFrame(rows, schema=texts).with_columns(time)

@@ -1,0 +1,53 @@
+"""What a task says of how its scores are explained, as plain data: players, and reasons that may be told to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import Formatter
+from typing import Literal
+
+from trmfin.errors import TaskError
+
+STATISTICS = ("newest", "least", "most", "mean", "total")  # of a column over the events that carry a reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """A named group of fields that an explanation turns on and off as one, in all tokens or in one history."""
+
+    name: str
+    fields: tuple[str, ...]
+    of: str = ""  # a history: only its events' cells and its summaries; "" = wherever the fields are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """What may be told to a person when a player raises, or lowers, the score.
+
+    The text may have slots, which the case fills: {events}, how many events carry the reason; {first} and {last}, the days of the
+    first and the last of them; {COLUMN}, a column of the sample; {COLUMN.STATISTIC}, one of STATISTICS over these events.
+    """
+
+    code: str
+    player: str
+    text: str
+    direction: Literal["raises", "lowers"] = "raises"
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("raises", "lowers"):
+            raise TaskError(f"reason {self.code!r}: direction is {self.direction!r}; expected 'raises' or 'lowers'")
+        for slot in self.slots:
+            column, dot, statistic = slot.partition(".")
+            if not column or (dot and statistic not in STATISTICS):
+                raise TaskError(
+                    f"reason {self.code!r}: slot {{{slot}}} is unknown; expected {{events}}, {{first}}, {{last}}, {{COLUMN}} or "
+                    f"{{COLUMN.STATISTIC}}, a statistic being one of {', '.join(STATISTICS)}"
+                )
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What the text asks for, in its order. Raises TaskError where its braces do not match."""
+        try:
+            return tuple(name for _, name, _, _ in Formatter().parse(self.text) if name is not None)
+        except ValueError as problem:
+            raise TaskError(f"reason {self.code!r}: the text's braces do not match ({problem}); write {{{{ for a brace itself") from problem
