@@ -13,7 +13,7 @@ from datetime import datetime
 import dataframely as dy
 import polars as pl
 
-from trmfin import Field, History, Player, Prepared, Protocol, Reason, Target, Task
+from trmfin import Change, Field, History, Player, Prepared, Protocol, Reason, Target, Task
 
 LENGTH = 6  # the wide file has no more; one length for both tables keeps one task and one bundle
 WIDE_MONTHS = [datetime(2005, month, 1) for month in (9, 8, 7, 6, 5, 4)]  # newest first, as BILL_AMT1..6
@@ -99,14 +99,15 @@ TASK = Task(
         Player(name="education", fields=("education",)),
     ),
     reasons=(
-        Reason(code="P1", player="lateness", text="Payments were late, or how recently and how long they were late"),
-        Reason(code="P2", player="utilisation", text="Share of the credit limit in use, or its growth"),
-        Reason(code="P3", player="payments", text="Amounts paid in relation to the statements and the limit"),
-        Reason(code="P4", player="billing", text="Size of the statements, or how they changed"),
-        Reason(code="P5", player="recency", text="Time since the statements on file"),
-        Reason(code="P6", player="limit", text="Amount of the credit limit"),
+        Reason(code="P1", player="lateness", text="Payments were late: {status.most} months at worst, {status.newest} in {last}"),
+        Reason(code="P2", player="utilisation", text="Share of the credit limit in use: {used.most} at most, {used.newest} in {last}"),
+        Reason(code="P3", player="payments", text="Amounts paid: {paid.newest} in {last}, {paid.total} in all months named"),
+        Reason(code="P4", player="billing", text="Size of the statements: {billed.newest} in {last}, {billed.most} at most"),
+        Reason(code="P5", player="recency", text="Time since the statements on file, the newest of {last}"),
+        Reason(code="P6", player="limit", text="Amount of the credit limit: {limit}"),
         Reason(code="P7", player="education", text="Level of education stated in the application"),
     ),
+    changes=(Change(column="paid", direction="up"), Change(column="status", direction="down")),
     protected=("sex", "age", "marriage"),
 )
 PROTOCOL = Protocol(kind="stratified", folds=5, seed=42)

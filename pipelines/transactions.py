@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-from trmfin import Field, History, Player, Prepared, Protocol, Reason, Target, Task
+from trmfin import Change, Field, History, Player, Prepared, Protocol, Reason, Target, Task
 
 LABEL_DAYS = 7  # until a transaction is known to be fraud or genuine
 DAYS = (1, 7, 30)  # windows of the Handbook's features
@@ -71,19 +71,29 @@ TASK = Task(
     players=(
         Player(name="amount", fields=("present_amount",)),
         Player(name="time", fields=("present_hour", "present_day")),
-        Player(name="usual_amounts", fields=("amount", "amount_of_present", *(f.name for f in SUMMARIES if f.column == "amount"))),
-        Player(name="known_frauds", fields=("verdict", "age_of_fraud", *(f.name for f in SUMMARIES if f.column != "amount"))),
+        *(
+            Player(
+                name=f"{name} {what}",
+                of=name,
+                fields=(*own, *(f.name for f in SUMMARIES if f.of == name and (f.column == "amount") == money)),
+            )
+            for name in ("card", "terminal")
+            for what, own, money in (("amounts", ("amount", "amount_of_present"), True), ("frauds", ("verdict", "age_of_fraud"), False))
+        ),
         Player(name="pace", fields=("age", "gap")),
         Player(name="familiarity", fields=("same_card", "same_terminal")),
     ),
     reasons=(
-        Reason(code="T1", player="amount", text="Amount of the transaction"),
+        Reason(code="T1", player="amount", text="Amount of the transaction: {amount}"),
         Reason(code="T2", player="time", text="Hour and day of the transaction"),
-        Reason(code="T3", player="usual_amounts", text="Amount in relation to earlier ones of the card and at the terminal"),
-        Reason(code="T4", player="known_frauds", text="Earlier transactions of the card or at the terminal that were confirmed as fraud"),
-        Reason(code="T5", player="pace", text="How fast transactions of the card or at the terminal follow each other"),
-        Reason(code="T6", player="familiarity", text="Whether the card was used at this terminal before"),
+        Reason(code="T3", player="card amounts", text="Amount in relation to earlier ones of the card, named here up to {amount.most}"),
+        Reason(code="T4", player="card frauds", text="Earlier transactions of the card were confirmed, that of {last} as {verdict.newest}"),
+        Reason(code="T5", player="terminal amounts", text="Amount in relation to earlier ones at the terminal, here up to {amount.most}"),
+        Reason(code="T6", player="terminal frauds", text="Earlier ones at the terminal were confirmed, that of {last} as {verdict.newest}"),
+        Reason(code="T7", player="pace", text="How fast transactions of the card or at the terminal follow each other"),
+        Reason(code="T8", player="familiarity", text="Whether the card was used at this terminal before"),
     ),
+    changes=(Change(column="amount", of="sample"),),
 )
 PROTOCOL = Protocol(  # the Handbook's
     kind="walk_forward",

@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Batch": "trmfin.sequences.sequences",
     "BundleError": "trmfin.errors",
+    "Change": "trmfin.sequences.explained",
     "ConfigError": "trmfin.errors",
     "DataError": "trmfin.errors",
     "Field": "trmfin.sequences.task",
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from trmfin.errors import BundleError, ConfigError, DataError, MissingExtra, RunError, TaskError, TrmfinError
     from trmfin.model.config import ModelConfig, preset
     from trmfin.scoring.api import load
-    from trmfin.sequences.explained import Player, Reason
+    from trmfin.sequences.explained import Change, Player, Reason
     from trmfin.sequences.fitted import Fitted
     from trmfin.sequences.protocol import Protocol
     from trmfin.sequences.sequences import Batch, Sequences
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "BundleError",
+    "Change",
     "ConfigError",
     "DataError",
     "Field",

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from trmfin import evaluate, prepare, puzzle, score, train
+from trmfin import evaluate, explain, prepare, puzzle, score, train
 from trmfin.command import applications
 
 # Command modules import what is heavy inside their functions, so that asking for help stays quick.
-app = applications({"prepare": prepare.main, "train": train.main, "score": score.main, "evaluate": evaluate.main, "puzzle": puzzle.main})
+app = applications(
+    {
+        "prepare": prepare.main,
+        "train": train.main,
+        "score": score.main,
+        "explain": explain.main,
+        "evaluate": evaluate.main,
+        "puzzle": puzzle.main,
+    }
+)
 
 
 def main() -> None:

@@ -36,6 +36,8 @@ Players = Annotated[str, typer.Option(help="Who explains: features (the task's o
 Group = Annotated[str, typer.Option(help="What scores are compared with: near_cutoff_approved, portfolio or all_applicants.")]
 Form = Annotated[str, typer.Option(help="The group as one average case, or as each of its rows, which takes as many times as long.")]
 
+Counterfactual = Annotated[bool, typer.Option("--counterfactual", help="Look for the smallest change that crosses the cut-off, too.")]
+
 
 def main(
     bundle: Annotated[Path, typer.Argument(help="A model bundle, written by python -m trmfin.train.")],
@@ -57,6 +59,7 @@ def main(
     players: Players = "features",
     comparison: Group = "near_cutoff_approved",
     comparison_form: Form = "average",
+    counterfactual: Counterfactual = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, or check that a finished one is whole.")] = False,
 ) -> None:
     """Score every sample of prepared data. Scores lie in [0, 1]; higher is riskier.
@@ -76,7 +79,7 @@ def main(
     from trmfin.scoring.runs import score_run
     from trmfin.shipped import load_pipeline
 
-    asked = _asked(explain, players, comparison, comparison_form)
+    asked = _asked(explain, players, comparison, comparison_form, counterfactual)
     model = Bundle.load(bundle)
     with Bar("scoring rows", 0) as bar, Bar("explaining scores", 0) as second:
         summary = score_run(
@@ -99,11 +102,13 @@ def main(
         typer.echo(line)
 
 
-def _asked(which: str, players: str, group: str, form: str) -> Asked | None:
+def _asked(which: str, players: str, group: str, form: str, counterfactual: bool) -> Asked | None:
     """What is to be explained; None = nothing. Said before anything is scored where it cannot be."""
     from trmfin.explaining.explainer import Asked
 
-    return None if which == "none" else Asked(which=which, view=players, group=group, form=form)  # type: ignore[arg-type]
+    if which == "none":
+        return None
+    return Asked(which=which, view=players, group=group, form=form, counterfactual=counterfactual)  # type: ignore[arg-type]
 
 
 def _records(asked: Asked, bar: Bar) -> Records:

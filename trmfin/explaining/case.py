@@ -142,10 +142,10 @@ def _type(column: str, dtype: pl.DataType) -> str:
 
 
 def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in row.items()}
+    return {name: plain(value) for name, value in row.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As JSON has it: times as ISO 8601 in UTC with microseconds."""
     if isinstance(value, datetime):
         return value.strftime(MOMENT)

@@ -17,14 +17,15 @@ from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError, DataError
 from trmfin.explaining.case import MOMENT, Case, cases
 from trmfin.explaining.comparison import FORMS, Form, comparison
+from trmfin.explaining.counterfactual import counterfactual
 from trmfin.explaining.players import NOBODY, VIEWS, View, players_of
-from trmfin.explaining.reasons import Checks, Told, carrying, jaccard, principal, told
+from trmfin.explaining.reasons import MOST_EVENTS, Checks, Told, carrying, jaccard, principal, told
 from trmfin.explaining.record import VERSION
 from trmfin.explaining.shapley import Attribution, Game, exact
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.table import has_log_odds
 from trmfin.scoring.thresholds import flagged
-from trmfin.sequences.batch import token_tags
+from trmfin.sequences.batch import summed_events
 from trmfin.sequences.sequences import Sequences
 
 CASES = 64  # explained together
@@ -42,6 +43,7 @@ class Asked:
     view: View = "features"
     group: str = "near_cutoff_approved"
     form: Form = "average"
+    counterfactual: bool = False  # look for the smallest change that crosses the cut-off, too
 
     def __post_init__(self) -> None:
         name, _, count = self.which.partition(":")
@@ -111,12 +113,20 @@ class Explainer:
                 {names[player]: [name for name in ids[case][self.players.tokens == player] if name] for player in mine}
                 for case, mine in enumerate(chosen)
             ]
-        pulls = self.game.pulls(batch, chosen)
-        own = token_tags(self.bundle.task) > 0
-        return [
-            {names[player]: [str(ids[case][token]) for token in carrying(pulls[case][place] * own)] for place, player in enumerate(mine)}
-            for case, mine in enumerate(chosen)
-        ]
+        pulls, found = self.game.pulls(batch, chosen), list[dict[str, list[str]]]()
+        for case, mine in enumerate(chosen):
+            found.append({})
+            for place, player in enumerate(mine):
+                on_events = pulls[case][place].copy()
+                on_events[0] = 0.0
+                whole = self._summed(sequences, rows[case], player) if pulls[case][place, 0] > np.maximum(on_events, 0).sum() else []
+                found[case][names[player]] = whole or [str(ids[case][token]) for token in carrying(on_events)]
+        return found
+
+    def _summed(self, sequences: Sequences, row: int, player: int) -> list[str]:
+        """The newest events of those that a player's summaries on the leading token tell of."""
+        fields = [field.name for axis, field in enumerate(self.bundle.task.numbers) if self.players.cells[0, axis] == player]
+        return summed_events(sequences, np.array([row]), fields)[0][-MOST_EVENTS:]
 
     def _body(
         self, case: Case, row: Mapping[str, Any], values: Attribution, place: int, carried: Mapping[str, list[str]], same: Sequence[float]
@@ -136,6 +146,7 @@ class Explainer:
         alike = {} if checks.agreement is None else {"agreement": checks.agreement}
         return self._identity(case, row) | {
             "attribution": self._attribution(values, place, step, residual),
+            "counterfactual": counterfactual(self.bundle, case, self.game.steps).to_json() if self.asked.counterfactual else None,
             "checks": {name: "pass" if good else "fail" for name, good in checks.passed.items()},
             "inference": self._inference(row),
             "needs_human": list(checks.needs_human),

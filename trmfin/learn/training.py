@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from trmfin.errors import DataError
@@ -24,11 +23,11 @@ from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.policy import Policy
 from trmfin.learn.pretrain import foretells, pretrain_members
 from trmfin.learn.recipe import Recipe
+from trmfin.learn.reference import Judged, reference
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 from trmfin.sequences.splits import Split
 
-REFERENCE_ROWS = 100
 LIMITS = (
     "Valid for data like that of its window. Held-out metrics are of members that had not seen a row's answer; "
     "test results are in the report of an evaluation."
@@ -191,7 +190,7 @@ def bundle_of(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], rec
         calibration=learnt.calibration,
         policy=Policy(),
         card=about | card(learnt, sequences, labelled, recipe),
-        reference=reference(sequences.aligned(learnt.fitted), labelled),
+        reference=reference(sequences.aligned(learnt.fitted), labelled, _judged(learnt, sequences), Policy().cutoff),
         sha256="",
     )
 
@@ -246,24 +245,14 @@ def early_halting(learnt: Learnt, sequences: Sequences) -> dict[str, float]:
     return {"halt_epsilon": epsilon, "tolerance": TOLERANCE, "steps_saved": float(1 - taken)}
 
 
+def _judged(learnt: Learnt, sequences: Sequences) -> Judged | None:
+    """What members say of the rows they held out; None where there are no log-odds."""
+    if _held_out_target(learnt, sequences) is None:
+        return None
+    return Judged(rows=learnt.ensemble.held_out, score=probability(learnt.log_odds(learnt.ensemble.logits)[:, -1]))
+
+
 def _held_out_target(learnt: Learnt, sequences: Sequences) -> NDArray[np.float64] | None:
     """(n,) 0 or 1 of the rows that members held out; None where the primary target is no yes or no."""
     target = sequences.task.target(sequences.task.primary)
     return sequences.targets.values[target.name][learnt.ensemble.held_out].astype(np.float64) if target.head == "binary" else None
-
-
-def reference(sequences: Sequences, rows: NDArray[np.int64]) -> pl.DataFrame:
-    """Evenly spaced training rows as the network saw them: the group `all_applicants` that explanations compare with.
-
-    Columns numbers, codes and mask hold a sample's (L, F), (L, C) and (L,) in one row; one with nothing in it is left out.
-    """
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, REFERENCE_ROWS).round().astype(np.int64))]
-    batch = sequences.batch(chosen)
-    seen: dict[str, NDArray[Any]] = {"numbers": batch.numbers, "codes": batch.codes, "mask": batch.mask}
-    return pl.DataFrame(
-        {
-            "group": ["all_applicants"] * len(chosen),
-            "sample_id": sequences.sample_ids[chosen].astype(str),
-            **{name: values.reshape(len(chosen), values[0].size) for name, values in seen.items() if values.size},
-        }
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,15 +36,8 @@ class Batch:
 
 def gather(sequences: Sequences, rows: Int) -> Batch:
     """The batch of the samples `rows` (B,). Each sample's part depends on that sample alone."""
-    task, events, samples = sequences.task, sequences.events, sequences.samples
-    tokens = event_tokens(sequences.windows.values(), rows, len(events))  # (B, W): the leading token, then all events of the windows
-    as_of = samples.known_at.take(rows)
-    numbers = events.numbers.take(tokens, axis=0)  # (B, W, F)
-    codes = events.codes.take(tokens, axis=0).astype(np.int64)  # (B, W, C)
-    numbers[:, 0] = samples.numbers.take(rows, axis=0)
-    codes[:, 0] = samples.codes.take(rows, axis=0)
-    _hide_late(sequences, numbers, codes, tokens, as_of)
-    _compare(sequences, numbers, codes, tokens, rows)
+    task, events, as_of = sequences.task, sequences.events, sequences.as_of.take(rows)
+    tokens, numbers, codes = _windows(sequences, rows)
     _sum_up(task, numbers)
     if task.length < tokens.shape[1]:
         read = read_places(task)
@@ -60,6 +53,30 @@ def gather(sequences: Sequences, rows: Int) -> Batch:
         relation=relation(sequences.links, task.relations, tokens, as_of, len(events)) if task.relations else None,
         targets={name: values.take(rows, axis=0) for name, values in sequences.targets.values.items()},
     )
+
+
+def summed_events(sequences: Sequences, rows: Int, fields: Collection[str]) -> list[list[str]]:
+    """Of each sample, ids of the events that summaries among these fields sum up, oldest first within a history. rows: (B,)."""
+    tokens, numbers, _ = _windows(sequences, rows)
+    tags, names = window_tags(sequences.task), ["", *(history.name for history in sequences.task.histories)]
+    there = np.zeros(tokens.shape, bool)
+    for axis, item in enumerate(sequences.task.numbers):
+        if item.summary and item.name in fields:
+            there |= ~np.isnan(numbers[..., axis]) & (tags == names.index(item.of))
+    return [sequences.events.id_column[mine[kept].tolist()].to_list() for mine, kept in zip(tokens, there, strict=True)]
+
+
+def _windows(sequences: Sequences, rows: Int) -> tuple[Int, NDArray[np.float32], Int]:
+    """Which event stands where (B, W), the leading token first, then all events of the windows, and their cells, not yet summed up."""
+    events, samples = sequences.events, sequences.samples
+    tokens = event_tokens(sequences.windows.values(), rows, len(events))
+    numbers = events.numbers.take(tokens, axis=0)  # (B, W, F)
+    codes = events.codes.take(tokens, axis=0).astype(np.int64)  # (B, W, C)
+    numbers[:, 0] = samples.numbers.take(rows, axis=0)
+    codes[:, 0] = samples.codes.take(rows, axis=0)
+    _hide_late(sequences, numbers, codes, tokens, samples.known_at.take(rows))
+    _compare(sequences, numbers, codes, tokens, rows)
+    return tokens, numbers, codes
 
 
 def token_tags(task: Task) -> Int:

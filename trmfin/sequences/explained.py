@@ -51,3 +51,17 @@ class Reason:
             return tuple(name for _, name, _, _ in Formatter().parse(self.text) if name is not None)
         except ValueError as problem:
             raise TaskError(f"reason {self.code!r}: the text's braces do not match ({problem}); write {{{{ for a brace itself") from problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A column that could have been otherwise, and whose other values a counterfactual may try. All others stay as they are."""
+
+    column: str
+    of: Literal["event", "sample"] = "event"
+    direction: Literal["any", "up", "down"] = "any"  # a client could have paid more, not less
+
+    def __post_init__(self) -> None:
+        for what, value, known in (("of", self.of, ("event", "sample")), ("direction", self.direction, ("any", "up", "down"))):
+            if value not in known:
+                raise TaskError(f"change of {self.column!r}: {what} is {value!r}; expected one of {', '.join(known)}")

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
 
 from trmfin.errors import TaskError
-from trmfin.sequences.explained import Player, Reason
+from trmfin.sequences.explained import Change, Player, Reason
 from trmfin.sequences.transforms import TRANSFORMS
 
 Head = Literal["binary", "classes", "ordinal", "quantiles", "tokens", "choice"]
@@ -18,6 +18,7 @@ TOKEN_HEADS: tuple[Head, ...] = ("tokens", "choice")
 HaltRule = Literal["exact", "no_further_gain"]
 HALT_RULES: tuple[HaltRule, ...] = ("exact", "no_further_gain")
 SUMMARIES = ("count", "mean", "min", "max")
+PLAIN = ("number", "signed_log", "category")  # transforms that tell a value itself
 FORMAT = 1
 LATER = {  # keys that came later, with their defaults: JSON without them keeps the hash of older tasks
     "histories": ("newest", 0),
@@ -148,6 +149,7 @@ class Task:
     relations: tuple[str, ...] = ()  # kinds of links between two tokens that bias attention, as codes 1, 2, …
     players: tuple[Player, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    changes: tuple[Change, ...] = ()  # what a counterfactual may change
     protected: tuple[str, ...] = ()  # columns of samples kept for fairness tables, never features
     format: int = FORMAT
 
@@ -173,6 +175,7 @@ class Task:
             )
         self._check_fields(where)
         self._check_players(where)
+        self._check_changes(where)
 
     def _check_fields(self, where: str) -> None:
         histories = [h.name for h in self.histories]
@@ -184,6 +187,15 @@ class Task:
                 raise TaskError(f"{where}: field {f.name!r} reads protected column {used[0]!r}; a protected attribute is never a feature")
             if used := sorted(c for c in read if c.startswith("target_")):
                 raise TaskError(f"{where}: field {f.name!r} reads {used[0]!r}; a target is never a feature")
+
+    def _check_changes(self, where: str) -> None:
+        """Values to try are those of a field that reads the column as it is: its bins or its vocabulary."""
+        for change in self.changes:
+            if not any(f.column == change.column and f.of == change.of and f.transform in PLAIN for f in self.fields):
+                raise TaskError(
+                    f"{where}: {change.of} column {change.column!r} may change, but no field of these reads it as it is "
+                    f"({', '.join(PLAIN)}), so there are no values to try"
+                )
 
     def _check_players(self, where: str) -> None:
         known, players = {f.name: f for f in self.fields}, {p.name for p in self.players}
@@ -235,6 +247,8 @@ class Task:
     def to_json(self) -> dict[str, Any]:
         """Plain data; `Task.from_json` gives an equal task back."""
         data = asdict(self)
+        if not self.changes:  # a key that came later, too
+            del data["changes"]
         for part, later in LATER.items():
             data[part] = tuple({key: value for key, value in item.items() if (key, value) != later} for item in data[part])
         return data
@@ -245,7 +259,7 @@ class Task:
         found = data.get("format", FORMAT)
         if not isinstance(found, int) or found > FORMAT:
             raise TaskError(f"task: format {found!r} is newer than {FORMAT}, the newest this version reads; update trmfin")
-        parts = {"histories": History, "fields": Field, "targets": Target, "players": Player, "reasons": Reason}
+        parts = {"histories": History, "fields": Field, "targets": Target, "players": Player, "reasons": Reason, "changes": Change}
         values = dict(data)
         for key in parts.keys() & data.keys():
             if not isinstance(data[key], list | tuple) or not all(isinstance(item, dict) for item in data[key]):
