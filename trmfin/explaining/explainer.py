@@ -21,7 +21,8 @@ from trmfin.explaining.counterfactual import counterfactual
 from trmfin.explaining.players import NOBODY, VIEWS, View, players_of
 from trmfin.explaining.reasons import MOST_EVENTS, Checks, Told, carrying, jaccard, principal, told
 from trmfin.explaining.record import VERSION
-from trmfin.explaining.shapley import Attribution, Game, exact
+from trmfin.explaining.sampling import sampled
+from trmfin.explaining.shapley import MOST_EXACT, Attribution, Game, exact
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.table import has_log_odds
 from trmfin.scoring.thresholds import flagged
@@ -88,10 +89,9 @@ class Explainer:
         """Records, not yet chained, of samples `rows`. scores: their rows of the run's table, in this order."""
         for first in range(0, len(rows), CASES):
             part, table = rows[first : first + CASES], scores[first : first + CASES]
-            values = exact(self.game, sequences, part)
-            shaken = exact(self.game, sequences, part, noise=NOISE)
+            values, shaken = self._values(self.game, sequences, part), self._values(self.game, sequences, part, NOISE)
             asked = np.arange(first, first + len(part)) % EVERY == 0 if self.asked.form == "average" else np.zeros(len(part), bool)
-            against = exact(self.rows_game, sequences, part[asked])
+            against = self._values(self.rows_game, sequences, part[asked])
             agreed = dict(zip(np.flatnonzero(asked).tolist(), range(int(asked.sum())), strict=True))
             used = table["step"].to_numpy() - 1
             chosen = [principal(values.values[case, step]) for case, step in enumerate(used)]
@@ -103,6 +103,9 @@ class Explainer:
                     same.append(jaccard(chosen[case], principal(against.values[agreed[case], step])))
                 yield self._body(found, row, values, case, carried[case], same)
             tell(first + len(part))
+
+    def _values(self, game: Game, sequences: Sequences, rows: NDArray[np.int64], noise: float = 0.0) -> Attribution:
+        return (exact if len(self.players) <= MOST_EXACT else sampled)(game, sequences, rows, noise=noise)
 
     def _carried(self, sequences: Sequences, rows: NDArray[np.int64], chosen: Sequence[Sequence[int]]) -> list[dict[str, list[str]]]:
         """Of each case, player → ids of the events that carry it."""
@@ -194,9 +197,10 @@ class Explainer:
         }
 
     def _attribution(self, values: Attribution, place: int, step: int, residual: float) -> dict[str, Any]:
-        group = self.comparison
+        group, errors = self.comparison, values.standard_error
         return {
-            "method": "exact Shapley values of the calibrated log-odds",
+            "method": f"Shapley values of the calibrated log-odds, {'exact' if values.seed is None else 'sampled permutations'}",
+            "standard_errors": None if errors is None else dict(zip(values.players, errors[place, step].tolist(), strict=True)),
             "view": self.players.view,
             "comparison": {"group": group.name, "form": group.form, "rows": len(group), "sha256": group.sha256},
             "base": float(values.base[place, step]),
@@ -205,7 +209,7 @@ class Explainer:
             "values_by_step": {name: values.values[place, : step + 1, m].tolist() for m, name in enumerate(values.players)},
             "residual": residual,
             "evaluations": values.evaluations,
-            "seed": "exact",
+            "seed": "exact" if values.seed is None else values.seed,
         }
 
 

@@ -43,7 +43,9 @@ class Attribution:
     values: Float  # (N, S, M)
     logits: Float  # (N, S) log-odds with every player turned on, from the same passes
     interactions: Float | None = None  # (N, S, M, M) symmetric; each row sums to the player's value
+    standard_error: Float | None = None  # (N, S, M) of sampled values; None: they are exact
     evaluations: int = 0  # passes a case
+    seed: int | None = None  # of sampled values
 
     def explanation(self, step: int = -1) -> shap.Explanation:
         """One step's values as shap's own object, for its plots."""
