@@ -21,6 +21,7 @@ from trmfin.sequences.transforms import MINOR_UNITS
 
 MOST = 4  # reasons (Reg B, comment 9(b)(2)-1: more than four are not likely to help)
 LEAST_SHARE = 0.02  # of all that raises a score: what adds less is no principal reason
+LEAST = 0.005  # log-odds: nor is this, however little raises a score; far above what rounding moves
 CARRYING = 0.8  # of a player's pull on its events: the strongest events that together have so much carry the reason
 MOST_EVENTS = 12
 RESIDUAL = 1e-4  # log-odds
@@ -76,9 +77,9 @@ class Checks:
 
 def principal(values: Float, most: int = MOST) -> list[int]:
     """The players that raise a score most, strongest first; ties by the players' order. values: (M,)."""
-    least = LEAST_SHARE * float(values[values > 0].sum())
+    least = max(LEAST_SHARE * float(values[values > 0].sum()), LEAST)
     order = np.argsort(-values, kind="stable")[:most]
-    return [int(player) for player in order if values[player] > 0 and values[player] >= least]
+    return [int(player) for player in order if values[player] >= least]
 
 
 def jaccard(first: Sequence[int], second: Sequence[int]) -> float:

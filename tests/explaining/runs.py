@@ -1,0 +1,108 @@
+"""A small explained run on disk, and ways to tamper with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.scoring.models import CONFIG, PANEL, bundle_for, panel, saved
+from trmfin.data.files import read_json, sha256_of, write_json, write_parquet
+from trmfin.data.seal import sealed
+from trmfin.explaining.explainer import Asked
+from trmfin.explaining.record import OWN, chained, flat, line
+from trmfin.explaining.records import Records
+from trmfin.learn.bundle import Bundle
+from trmfin.learn.policy import Policy
+from trmfin.learn.reference import reference
+from trmfin.scoring.runs import score_run
+from trmfin.sequences.explained import Change, Player, Reason
+from trmfin.sequences.sequences import build
+
+TASK = replace(
+    PANEL,
+    players=(
+        Player(name="bills", fields=("billed",)),
+        Player(name="lateness", fields=("status",)),
+        Player(name="limit", fields=("limit",)),
+    ),
+    reasons=(
+        Reason(code="B", player="bills", text="Statements of {billed.most} at most, {billed.newest} in {last}"),
+        Reason(code="S", player="lateness", text="Status {status.newest} after {events} statements"),
+        Reason(code="L", player="limit", text="A limit of {limit}"),
+    ),
+    changes=(Change(column="billed"), Change(column="limit", of="sample", direction="up")),
+)
+ASKED = Asked(which="all", group="all_applicants")
+LINES, TABLE = "records/part-00000.jsonl", "records/part-00000.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    bundle: Bundle
+    bundle_folder: Path
+    prepared: Path
+    run: Path
+
+
+def explained(folder: Path, clients: int = 12, asked: Asked = ASKED, **settings: Any) -> Made:
+    """`clients` samples scored and explained in one shard, or in as many as settings say."""
+    data = panel(clients)
+    bundle = bundle_for(data, TASK, CONFIG, Policy(cutoff=0.4))
+    sequences = build(data, TASK).aligned(bundle.fitted)
+    groups = reference(sequences, sequences.batch(range(clients)).rows, None, 0.4)
+    bundle, prepared = saved(data, replace(bundle, reference=groups), folder)
+    score_run(bundle, prepared, folder / "run", threads=1, explaining=Records(asked=asked), **settings)
+    return Made(bundle=bundle, bundle_folder=folder / "bundle", prepared=prepared, run=folder / "run")
+
+
+def records_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in (run / LINES).read_bytes().splitlines()]
+
+
+def lines_changed(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], None]:
+    """Lines of the first shard changed, and nothing else."""
+
+    def tamper(run: Path) -> None:
+        path = run / LINES
+        path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+
+    return tamper
+
+
+def record_changed(place: int, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """One record's content changed, its hash left as it was."""
+
+    def changed(lines: list[bytes]) -> list[bytes]:
+        record = json.loads(lines[place])
+        change(record)
+        return [*lines[:place], line(record), *lines[place + 1 :]]
+
+    return lines_changed(changed)
+
+
+def rehashed(run: Path) -> None:
+    """The manifest made to fit the files as they are now, as somebody would who may write the folder."""
+    manifest = read_json(run / "manifest.json", ValueError)  # type: ignore[arg-type]
+    files = {name: sha256_of(run / name) for name in manifest["files"] if (run / name).exists()}
+    write_json(sealed({key: value for key, value in manifest.items() if key != "seal"} | {"files": files}), run / "manifest.json")
+
+
+def forged(place: int, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """One record's content changed and every hash made anew: only a replay can find it."""
+
+    def tamper(run: Path) -> None:
+        records = records_of(run)
+        change(records[place])
+        manifest = read_json(run / "manifest.json", ValueError)  # type: ignore[arg-type]
+        part = manifest["records"]["shards"]["0"]
+        again = list(chained(records, part["root"]))
+        (run / LINES).write_bytes(b"".join(map(line, again)))
+        write_parquet(flat(again), run / TABLE)
+        part["end"] = again[-1][OWN]
+        write_json(sealed({key: value for key, value in manifest.items() if key != "seal"}), run / "manifest.json")
+        rehashed(run)
+
+    return tamper

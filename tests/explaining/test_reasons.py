@@ -1,0 +1,115 @@
+"""Reasons: which players are told, in what words, and what must hold before they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.explaining.runs import TASK
+from trmfin.errors import TaskError
+from trmfin.explaining.reasons import Checks, carrying, filled, jaccard, principal, told
+from trmfin.sequences.explained import Reason
+
+EVENTS = pl.DataFrame(
+    {
+        "event_id": ["a", "b"],
+        "event_time": [datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)],
+        "billed": [123_450, 200_000],
+        "status": ["late", "paid"],
+        "used": [0.123456, None],
+    }
+)
+SAMPLE = {"limit": 5_000_000, "education": None, "billed": 7}
+
+
+def text(words: str, events: pl.DataFrame = EVENTS) -> str:
+    return filled(Reason(code="R", player="bills", text=words), events, SAMPLE, ("billed", "limit"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("{events} statements, {first} to {last}", "2 statements, 2024-03-01 to 2024-05-01"),
+        ("{billed.most} and {billed.least}, {billed.newest}", "2,000.00 and 1,234.50, 2,000.00"),
+        ("{billed.total} or {billed.mean}", "3,234.50 or 1,617.25"),
+        ("{status.newest}, {used.newest}", "paid, 0.1235"),
+        ("limit {limit}, school {education}", "limit 50,000.00, school unknown"),
+        ("own {billed}", "own 0.07"),
+        ("{nothing.most} {nothing}", "unknown unknown"),
+        ("no slot, {{braces}}", "no slot, {braces}"),
+    ],
+)
+def test_slots_are_filled_with_the_cases_values(words: str, said: str) -> None:
+    assert text(words) == (said if "braces" not in words else "no slot, {{braces}}")
+
+
+def test_without_events_slots_say_unknown() -> None:
+    assert text("{events}: {billed.most} in {last}", EVENTS.clear()) == "0: unknown in unknown"
+
+
+@pytest.mark.parametrize("words", ["{billed.median}", "{}", "{.most}"])
+def test_an_unknown_slot_is_refused_when_the_task_is_made(words: str) -> None:
+    with pytest.raises(TaskError, match="is unknown; expected {events}, {first}, {last}"):
+        Reason(code="R", player="bills", text=words)
+
+
+def test_braces_that_do_not_match_are_refused() -> None:
+    with pytest.raises(TaskError, match="braces do not match"):
+        Reason(code="R", player="bills", text="{billed")
+
+
+def test_at_most_four_players_that_raise_the_score_are_principal_strongest_first() -> None:
+    assert principal(np.array([0.1, 0.5, -2.0, 0.3, 0.2, 0.4])) == [1, 5, 3, 4]
+    assert principal(np.array([1.0, 0.001, -1.0])) == [0], "less than a fiftieth of what raises it is no principal reason"
+    assert principal(np.array([-1.0, 0.0])) == []
+    assert principal(np.array([1e-6, 2e-6])) == [], "rounding alone is no reason"
+    assert principal(np.array([0.5, 0.5])) == [0, 1], "ties by the players' order"
+
+
+def test_told_reasons_carry_their_events_and_unmapped_players_are_named() -> None:
+    found, unmapped = told(TASK, ("bills", "lateness", "mystery"), np.array([0.2, -0.1, 0.9]), {"bills": EVENTS}, SAMPLE)
+    assert unmapped == ("mystery",)
+    (reason,) = found
+    assert (reason.rank, reason.code, reason.player, reason.event_ids) == (1, "B", "bills", ("a", "b"))
+    assert reason.text == "Statements of 2,000.00 at most, 2,000.00 in 2024-05-01"
+    assert reason.contribution == 0.2
+
+
+def test_the_fewest_tokens_that_hold_most_of_the_pull_carry_a_reason() -> None:
+    assert carrying(np.array([0.0, 0.1, 0.6, -0.5, 0.3])) == [2, 4]
+    assert carrying(np.array([0.0, -0.1])) == []
+
+
+def test_jaccard() -> None:
+    assert jaccard([], []) == 1.0
+    assert jaccard([1, 2], [2, 3]) == 1 / 3
+
+
+def checks(**changed: object) -> Checks:
+    good = {"residual": 1e-6, "unmapped": (), "stability": 1.0, "agreement": None, "protected": ()}
+    return Checks(**(good | changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "check", "said"),
+    [
+        ({"residual": -2e-4}, "residual", "miss the score's log-odds by -0.0002"),
+        ({"residual": float("nan")}, "residual", "miss the score's log-odds"),
+        ({"unmapped": ("mystery",)}, "mapping", "no reason is written for mystery"),
+        ({"stability": 0.6}, "stability", "under small noise the principal factors change"),
+        ({"agreement": 0.5}, "agreement", "the group's average and its rows name unlike factors"),
+        ({"protected": ("sex",)}, "protected", "a field reads sex"),
+    ],
+)
+def test_a_failed_check_asks_for_a_person_and_says_why(changed: dict[str, object], check: str, said: str) -> None:
+    found = checks(**changed)
+    assert [name for name, good in found.passed.items() if not good] == [check]
+    assert len(found.needs_human) == 1 and said in found.needs_human[0]
+
+
+def test_checks_that_pass_ask_for_nobody() -> None:
+    assert checks().needs_human == () and checks(agreement=0.75).needs_human == ()
+    assert "agreement" not in checks().passed, "it was not asked"
