@@ -192,7 +192,6 @@ def _entered(contest: Contest, data: Prepared, protocol: Protocol, asked: dict[s
     """Train and test, with the progress of all entries in one bar. asked: what `entries` is asked for."""
     from trmfin.learn.evaluation import entries, of_contest
     from trmfin.progress import Bar
-    from trmfin.scoring.thresholds import cutoff_from_costs
 
     full, few = entries(contest, **asked)
     place = {entry: index for index, entry in enumerate(full + few)}
@@ -201,15 +200,14 @@ def _entered(contest: Contest, data: Prepared, protocol: Protocol, asked: dict[s
         def tell(entry: Entry, member: int, progress: Progress) -> None:
             bar.to(place[entry], f"{entry.file}, {progress.phase} member {member + 1}, step {progress.step} of {progress.total}")
 
-        return of_contest(contest, data, protocol, (full, few), folder, cutoff=cutoff_from_costs, fair=fairness, tell=tell)
+        return of_contest(contest, data, protocol, (full, few), folder, fair=fairness, tell=tell)
 
 
 def _judged(folder: Path, data: Prepared, fairness: bool) -> Evaluation:
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.evaluation import of_bundle
-    from trmfin.scoring.thresholds import cutoff_from_costs
 
-    return of_bundle(Bundle.load(folder), data, cutoff=cutoff_from_costs, fair=fairness)
+    return of_bundle(Bundle.load(folder), data, fair=fairness)
 
 
 def _publish(found: Evaluation, out: Path) -> None:

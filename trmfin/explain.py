@@ -46,8 +46,7 @@ def main(
     records = read_records(run_folder, manifest)
     if id is not None:
         records = iter([_found(records, id, run_folder)])
-    if replay:
-        assert bundle is not None
+    if replay and bundle is not None:
         _replayed(records, bundle, manifest, 1 if id is not None else manifest["records"]["count"])
     elif id is not None:
         _printed(next(records), format)

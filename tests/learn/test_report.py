@@ -137,13 +137,13 @@ def test_a_truth_that_knows_some_tested_samples_only_is_refused(two: pl.DataFram
 
 
 def test_decisions_cost_what_events_let_through_and_non_events_flagged_cost(two: pl.DataFrame) -> None:
-    found = report.expected_costs(two, Costs(false_negative=4, false_positive=1), cutoff=0.2)
+    found = report.expected_costs(two, Costs(false_negative=4, false_positive=1))
     y, p = truth().y, blurred(1)
     assert (found["flag_none"], found["flag_all"]) == (pytest.approx(4 * y.mean()), pytest.approx(1 - y.mean()))
     trm = found["models"]["trm"]
     assert trm["value"] == pytest.approx((4 * (y * (p < 0.2)).sum() + ((1 - y) * (p >= 0.2)).sum()) / N)
     assert trm["flagged"] == pytest.approx((p >= 0.2).mean()) and trm["low"] < trm["value"] < trm["high"]
-    sure = report.expected_costs(predictions("trm", y), Costs(), cutoff=0.5)
+    sure = report.expected_costs(predictions("trm", y), Costs())
     assert sure["models"]["trm"]["value"] == 0
 
 
@@ -283,7 +283,7 @@ def test_the_report_for_people_says_the_same_numbers(two: pl.DataFrame) -> None:
         "differences": report.differences(two),
         "steps": report.steps(two),
         "halting": report.halting(two),
-        "costs": report.expected_costs(two, Costs(), cutoff=1 / 6),
+        "costs": report.expected_costs(two, Costs()),
         "gaps_closed": gaps,
         "scarcity": report.scarcity(predictions("trm", blurred(1), labels=30)),
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trmfin.learn.policy import Costs, Policy
-from trmfin.scoring.thresholds import band_counts, band_table, bands, cutoff_from_capacity, cutoff_from_costs, flagged
+from trmfin.scoring.thresholds import band_counts, band_table, bands, cutoff_from_capacity, flagged
 
 POLICY = Policy(bands=(("low", 0.1), ("medium", 0.3), ("high", 1.0)), cutoff=0.3)
 
@@ -30,7 +30,7 @@ def test_a_score_at_the_cutoff_is_flagged_and_no_score_never_is() -> None:
 
 
 def test_the_cutoff_that_costs_least_is_where_both_errors_cost_the_same() -> None:
-    cutoff = cutoff_from_costs(Costs(false_negative=9, false_positive=1))
+    cutoff = Costs(false_negative=9, false_positive=1).cutoff
     assert cutoff == pytest.approx(0.1)
     assert cutoff * 9 == pytest.approx((1 - cutoff) * 1)
 

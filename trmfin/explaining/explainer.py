@@ -54,6 +54,12 @@ class Asked:
             if value not in known:
                 raise ConfigError(f"explain: {what} {value!r} is unknown; choose one of {', '.join(known)}")
 
+    def check_for(self, bundle: Bundle) -> None:
+        """Raises ConfigError where the task's score is no log-odds, or the bundle lacks the comparison group."""
+        if not has_log_odds(bundle.task):
+            raise ConfigError(f"explain: the primary target of task {bundle.task.name!r} has no log-odds to explain")
+        comparison(bundle.task, bundle.reference, self.group, self.form)
+
     @property
     def highest(self) -> int | None:
         """N of topk:N."""
@@ -64,12 +70,8 @@ class Explainer:
     """A bundle that says why. Scores are explained as the run's table has them, at the step that was used."""
 
     def __init__(self, bundle: Bundle, asked: Asked, about: Mapping[str, Any]) -> None:
-        """about: what of the run goes into every record: `inputs` (file → sha256) and `settings`.
-
-        Raises ConfigError where the task's score is no log-odds, or the bundle lacks the comparison group.
-        """
-        if not has_log_odds(bundle.task):
-            raise ConfigError(f"explain: the primary target of task {bundle.task.name!r} has no log-odds to explain")
+        """about: what of the run goes into every record: `inputs` (file → sha256) and `settings`. Raises as `Asked.check_for`."""
+        asked.check_for(bundle)
         self.bundle, self.asked, self.about = bundle, asked, dict(about)
         self.players = players_of(bundle.task, asked.view)
         self.comparison = comparison(bundle.task, bundle.reference, asked.group, asked.form)

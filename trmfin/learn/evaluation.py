@@ -23,8 +23,6 @@ from trmfin.learn.policy import Costs, Policy
 from trmfin.sequences.protocol import Protocol
 from trmfin.sequences.task import Task
 
-Cutoff = Callable[[Costs], float]  # the cut-off in [0, 1] that costs least where scores are calibrated
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -63,7 +61,6 @@ def of_contest(
     entered: tuple[list[Entry], list[Entry]],
     folder: Path,
     *,
-    cutoff: Cutoff,
     fair: bool,
     tell: Callable[[Entry, int, Progress], None],
 ) -> Evaluation:
@@ -85,13 +82,13 @@ def of_contest(
         "scarcity": [] if drawn_few is None else numbers.scarcity(drawn_few),
     }
     task = contest.sequences.task
-    report |= _of_any(predictions, data, task, Policy().costs, truth, cutoff, fair)
+    report |= _of_any(predictions, data, task, Policy().costs, truth, fair)
     if protocol.daily_alerts:
         report["alerts"] = alerts(predictions, data.samples, protocol.daily_alerts, _value(task, data.samples))
     return Evaluation(report=report, predictions=predictions, few=drawn_few)
 
 
-def of_bundle(bundle: Bundle, data: Prepared, *, cutoff: Cutoff, fair: bool) -> Evaluation:
+def of_bundle(bundle: Bundle, data: Prepared, *, fair: bool) -> Evaluation:
     """Judge a finished bundle on all samples with a known target; nothing is trained, and `seconds` is what its answers took.
 
     Raises DataError where no target is known, or a sample lacks its true probability.
@@ -105,20 +102,18 @@ def of_bundle(bundle: Bundle, data: Prepared, *, cutoff: Cutoff, fair: bool) -> 
         "notes": numbers.notes(predictions, None, len(data.samples)),
         "windows": ["all samples"],
     }
-    report |= _of_any(predictions, data, bundle.task, bundle.policy.costs, truth, cutoff, fair)
+    report |= _of_any(predictions, data, bundle.task, bundle.policy.costs, truth, fair)
     return Evaluation(report=report, predictions=predictions)
 
 
-def _of_any(
-    predictions: pl.DataFrame, data: Prepared, task: Task, costs: Costs, truth: pl.DataFrame | None, cutoff: Cutoff, fair: bool
-) -> dict[str, Any]:
+def _of_any(predictions: pl.DataFrame, data: Prepared, task: Task, costs: Costs, truth: pl.DataFrame | None, fair: bool) -> dict[str, Any]:
     """The numbers of any predictions, of a contest or of a bundle."""
     models = numbers.models(predictions)
     return {
         "task": task.name,
         "models": models,
         "seconds": {name: entry["seconds"] for name, entry in models.items()},
-        "costs": numbers.expected_costs(predictions, costs, cutoff(costs)),
+        "costs": numbers.expected_costs(predictions, costs),
         "fairness": fairness(predictions, data.samples, task.protected) if fair else None,
         "steps": numbers.steps(predictions),
         "halting": numbers.halting(predictions),

@@ -18,6 +18,14 @@ class Costs:
     false_negative: float = 5.0  # a bad case let through
     false_positive: float = 1.0  # a good case stopped
 
+    @property
+    def cutoff(self) -> float:
+        """The cut-off that costs least when scores are calibrated: stop where p * false_negative ≥ (1 - p) * false_positive.
+
+        Source: Elkan 2001, The foundations of cost-sensitive learning, equation 2.
+        """
+        return self.false_positive / (self.false_positive + self.false_negative)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:

@@ -84,12 +84,12 @@ def gaps_closed(predictions: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any
     return out
 
 
-def expected_costs(predictions: pl.DataFrame, costs: Costs, cutoff: float) -> dict[str, Any]:
-    """Mean cost of a tested sample where each model's scores at or above `cutoff` are flagged, beside flagging none and all.
+def expected_costs(predictions: pl.DataFrame, costs: Costs) -> dict[str, Any]:
+    """Mean cost of a tested sample where each model's scores at or above the costs' cut-off are flagged, beside flagging none and all.
 
-    cutoff: in [0, 1], the best one for these costs where scores are calibrated. Rows of all folds and seeds together.
-    Source: Elkan 2001, The foundations of cost-sensitive learning.
+    Rows of all folds and seeds together.
     """
+    cutoff = costs.cutoff
     prices, each = (costs.false_negative, costs.false_positive), {name: pl.concat(f) for name, f in _by_model(predictions).items()}
     y, members = next((frame["y"].to_numpy(), group_numbers(frame["group"])) for frame in each.values())
 

@@ -20,7 +20,7 @@ from trmfin.learn.halting import TOLERANCE, cheapest_epsilon, steps_used
 from trmfin.learn.holdout import LEAST_FOLDS, described, hold_out_latest, holdouts, untold
 from trmfin.learn.intervals import summary
 from trmfin.learn.members import TrainedEnsemble, fit_members
-from trmfin.learn.policy import Policy
+from trmfin.learn.policy import Costs, Policy
 from trmfin.learn.pretrain import foretells, pretrain_members
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.reference import Judged, reference
@@ -182,15 +182,15 @@ def calibrated(sequences: Sequences, ensemble: TrainedEnsemble) -> Calibration:
 def bundle_of(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: Recipe, about: dict[str, Any]) -> Bundle:
     """The bundle of what was learnt on `rows`. about: what the caller knows of the data, for the card."""
     labelled = rows[sequences.known[rows]]
-    network = learnt.ensemble.network
+    network, policy = learnt.ensemble.network, Policy(cutoff=Costs().cutoff)
     return Bundle(
         network=network,
         task=sequences.task,
         fitted=learnt.fitted,
         calibration=learnt.calibration,
-        policy=Policy(),
+        policy=policy,
         card=about | card(learnt, sequences, labelled, recipe),
-        reference=reference(sequences.aligned(learnt.fitted), labelled, _judged(learnt, sequences), Policy().cutoff),
+        reference=reference(sequences.aligned(learnt.fitted), labelled, _judged(learnt, sequences), policy.cutoff),
         sha256="",
     )
 

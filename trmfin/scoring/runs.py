@@ -78,8 +78,8 @@ Tell = Callable[[Progress], None]
 class Explaining(Protocol):
     """Writes records of a run's scores, after the scores and before the manifest. It lies above scoring: `trmfin.explaining`."""
 
-    def described(self) -> dict[str, Any]:
-        """What of it decides the records' bytes: a part of the job."""
+    def described(self, bundle: Bundle) -> dict[str, Any]:
+        """What of it decides the records' bytes: a part of the job. Raises ConfigError where the bundle cannot be explained so."""
 
     def write(self, bundle: Bundle, source: Source, out: Path, job: dict[str, Any]) -> dict[str, Any]:
         """Write what is not there yet. Returns entries of the manifest, `files` (path → sha256) among them."""
@@ -124,7 +124,7 @@ def score_run(
         remove_parts(out)
         if pipeline is not None:
             source = _prepare(pipeline, prepared, out, max_reject_share, bundle.task)
-        job = describe(bundle, source, settings) | ({} if explaining is None else {"explain": explaining.described()})
+        job = describe(bundle, source, settings) | ({} if explaining is None else {"explain": explaining.described(bundle)})
         if (out / MANIFEST).exists():
             return _already_finished(out, job, bundle.policy, source if here else None)
         done = _begin(out, job)

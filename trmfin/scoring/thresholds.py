@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trmfin.learn.policy import Costs, Policy
+from trmfin.learn.policy import Policy
 
 Float = NDArray[np.float64]
 
@@ -44,14 +44,6 @@ def band_table(counts: tuple[int, ...], rows: int, policy: Policy) -> tuple[Band
 def flagged(score: Float, policy: Policy) -> NDArray[np.bool_]:
     """Which scores reach the policy's cut-off. A NaN never does. (N,) → (N,)."""
     return score >= policy.cutoff
-
-
-def cutoff_from_costs(costs: Costs) -> float:
-    """The cut-off that costs least when scores are calibrated: stop where p * false_negative ≥ (1 - p) * false_positive.
-
-    Source: Elkan 2001, The foundations of cost-sensitive learning, equation 2.
-    """
-    return costs.false_positive / (costs.false_positive + costs.false_negative)
 
 
 def cutoff_from_capacity(score: Float, capacity: int) -> float:

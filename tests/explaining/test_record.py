@@ -1,0 +1,147 @@
+"""Records keep their published schema, a run writes them byte for byte the same, and a killed run goes on with them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.explaining.runs import ASKED, LINES, TABLE, Made, explained, records_of
+from tests.scoring.models import contents
+from trmfin.errors import ConfigError, RunError
+from trmfin.explaining import records as module
+from trmfin.explaining.explainer import Asked, picked
+from trmfin.explaining.records import Records, read_records
+from trmfin.scoring.folder import EXPLAINED, verify_run
+from trmfin.scoring.runs import score_run
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "record.schema.json"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return explained(tmp_path_factory.mktemp("explained"), asked=replace(ASKED, counterfactual=True))
+
+
+def test_every_record_keeps_the_published_schema(made: Made) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install 'trmfin[dev]'")
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for record in records_of(made.run):
+        assert [error.message for error in validator.iter_errors(record)] == []
+    strange = records_of(made.run)[0] | {"more": 1}
+    assert not validator.is_valid(strange)
+
+
+def test_a_record_adds_up_and_says_what_the_table_says(made: Made) -> None:
+    table = pl.read_parquet(made.run / "scores" / "part-00000.parquet")
+    for record, row in zip(records_of(made.run), table.iter_rows(named=True), strict=True):
+        told, found = record["inference"], record["attribution"]
+        assert (record["sample_id"], told["score"], told["logits"], told["step"]) == (
+            row["sample_id"],
+            row["score"],
+            row["logits"],
+            row["step"],
+        )
+        total = found["base"] + sum(found["values"].values())
+        assert abs(total - row["logits"][-1]) <= 1e-4
+        assert found["residual"] == pytest.approx(total - row["logits"][-1], abs=1e-12)
+        assert told["decision"] == ("flagged" if row["score"] >= 0.4 else "not flagged")
+        assert [reason["rank"] for reason in record["reasons"]] == list(range(1, len(record["reasons"]) + 1))
+
+
+def test_the_table_holds_the_lines(made: Made) -> None:
+    table, lines = pl.read_parquet(made.run / TABLE), (made.run / LINES).read_text().splitlines()
+    assert table["record"].to_list() == lines
+    assert table["sha256"].to_list() == [json.loads(text)["sha256"] for text in lines]
+    assert table["sample_id"].to_list() == [json.loads(text)["sample_id"] for text in lines]
+
+
+def test_two_runs_are_byte_for_byte_the_same(made: Made, tmp_path: Path) -> None:
+    score_run(made.bundle, made.prepared, tmp_path / "run", threads=1, explaining=Records(asked=replace(ASKED, counterfactual=True)))
+    assert contents(tmp_path / "run") == contents(made.run)
+
+
+def test_a_run_that_is_killed_among_its_records_goes_on_and_ends_the_same(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str, resume: bool = False) -> None:
+        score_run(made.bundle, made.prepared, tmp_path / name, threads=1, shard_rows=5, explaining=Records(asked=ASKED), resume=resume)
+
+    run("whole")
+    written, calls = module._written, []
+
+    def dies(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return written(*arguments)
+
+    monkeypatch.setattr(module, "_written", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run("killed")
+    killed = tmp_path / "killed"
+    assert len((killed / EXPLAINED).read_bytes().splitlines()) == 1
+    (killed / "records" / "part-00001.jsonl").write_text("half a li")  # what a kill may leave
+    with (killed / EXPLAINED).open("ab") as file:
+        file.write(b'{"number": 1, "rec')
+    run("killed", resume=True)
+    assert len(calls) == 4, "the first shard's records were kept"
+    assert contents(killed) == contents(tmp_path / "whole")
+    assert not (killed / EXPLAINED).exists()
+
+
+def test_a_resume_that_asks_for_other_reasons_is_refused(made: Made) -> None:
+    with pytest.raises(RunError, match="explain.view is features, asked for histories"):
+        score_run(
+            made.bundle,
+            made.prepared,
+            made.run,
+            threads=1,
+            explaining=Records(asked=replace(ASKED, counterfactual=True, view="histories")),
+            resume=True,
+        )
+
+
+@pytest.mark.parametrize(("which", "kept"), [("all", 12), ("topk:3", 3), ("topk:99", 12), ("adverse", None)])
+def test_the_scores_that_were_asked_for_are_explained(which: str, kept: int | None, tmp_path: Path) -> None:
+    made = explained(tmp_path, asked=Asked(which=which, group="all_applicants"), shard_rows=5)
+    manifest = verify_run(made.run)
+    names = [record["sample_id"] for record in read_records(made.run, manifest)]
+    scores = pl.concat([pl.read_parquet(path) for path in sorted((made.run / "scores").iterdir())])
+    if which == "adverse":
+        assert names == scores.filter(pl.col("score") >= 0.4)["sample_id"].to_list() and 0 < len(names) < 12
+    else:
+        assert set(names) == set(scores.sort("score", descending=True).head(kept or 0)["sample_id"])
+        assert len(names) == kept
+    assert manifest["records"]["count"] == len(names)
+
+
+def test_ties_at_the_border_go_by_the_samples_order() -> None:
+    chosen = picked(Asked(which="topk:3"), [np.array([0.5, 0.1, 0.5]), np.array([]), np.array([0.5, 0.9])], 0.5)
+    assert [part.tolist() for part in chosen] == [[0, 2], [], [1]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"which": "topk:0"}, "choose none, adverse, all, or topk:N"),
+        ({"which": "some"}, "choose none, adverse, all, or topk:N"),
+        ({"view": "pixels"}, "players 'pixels' is unknown"),
+        ({"form": "sum"}, "form 'sum' is unknown"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Asked(**asked)
+
+
+def test_a_group_that_the_bundle_lacks_is_named_before_records_are_written(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no group 'portfolio'; it has all_applicants"):
+        score_run(made.bundle, made.prepared, tmp_path / "run", threads=1, explaining=Records(asked=Asked(which="all", group="portfolio")))
