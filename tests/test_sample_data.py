@@ -16,12 +16,15 @@ from typer.testing import CliRunner
 from tests.learn import tiny
 from trmfin.command import application
 from trmfin.data.files import sha256_of
+from trmfin.explaining.records import read_records
+from trmfin.explaining.replay import Replayer
+from trmfin.learn.bundle import Bundle
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.settings import TrainSettings
 from trmfin.model.config import ModelConfig
 from trmfin.scoring.folder import verify_run
 
-PREPARE, SCORE, EVALUATE = range(3)  # the demo's commands in their order
+PREPARE, SCORE, EXPLAIN, EVALUATE = range(4)  # the demo's commands in their order
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def sample(checkout: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def demo(checkout: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The folder that the three commands of `make demo` fill, and what each printed."""
+    """The folder that the four commands of `make demo` fill, and what each printed."""
     out, printed = tmp_path_factory.mktemp("demo"), []
     makefile = (checkout / "Makefile").read_text()
     recipe = makefile[makefile.index("\ndemo:") : makefile.index("\n\n", makefile.index("\ndemo:"))]
@@ -41,7 +44,7 @@ def demo(checkout: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory)
             result = CliRunner().invoke(application(import_module(f"trmfin.{name}").main), words)
             assert result.exit_code == 0, result.output
             printed.append(result.stdout)
-    assert len(printed) == 3
+    assert len(printed) == 4
     return out, printed
 
 
@@ -72,6 +75,20 @@ def test_the_demo_judges_the_bundle_on_every_sample_and_writes_its_report(demo: 
     assert re.search(r"^# payment_history: bundle [0-9a-f]{12} on 2,672 samples$", printed[EVALUATE], re.MULTILINE)
     assert f"\n| trm | {auc:.4f} [" in printed[EVALUATE] and auc > 0.75
     assert (out / "report" / "report.md").read_text() in printed[EVALUATE]
+
+
+def test_the_demo_explains_the_highest_scores(demo: tuple[Path, list[str]]) -> None:
+    out, printed = demo
+    assert f"{out / 'run'}: 10 records, each byte and the chain as written" in printed[EXPLAIN]
+    best = scores(out / "run").sort("score", descending=True)["sample_id"][0]
+    assert f"\nthe highest score:\n\n{best}  as of " in printed[EXPLAIN]
+
+
+def test_the_sample_runs_records_stand(sample: Path) -> None:
+    manifest = verify_run(sample / "run")
+    replayer, records = Replayer(Bundle.load(sample / "bundle"), manifest), list(read_records(sample / "run", manifest))
+    assert len(records) == 10
+    assert [what for record in records for what in replayer.again(record).differences] == []
 
 
 def test_the_sample_bundle_is_of_todays_default_tiny_recipe(sample: Path) -> None:

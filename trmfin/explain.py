@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def main(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, written by python -m trmfin.score … --explain WHICH.")],
-    id: Annotated[str | None, typer.Option("--id", help="The sample whose record is wanted; by default all are checked, in short.")] = None,
+    id: Annotated[str | None, typer.Option("--id", help="The sample whose record is wanted; by default all in short.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="The bundle that made the run; needed for --replay.")] = None,
     replay: Annotated[
         bool, typer.Option("--replay", help="Work score and reasons out again from the record's own data, and compare.")
@@ -75,16 +75,23 @@ def _printed(record: dict[str, Any], form: str) -> None:
 
 
 def _counted(records: Iterable[dict[str, Any]], run_folder: Path) -> None:
-    """How many records there are, and which reasons they give."""
-    codes, people, count = dict[tuple[str, str], int](), 0, 0
+    """How many records there are, which reasons they give, and the record of the highest score."""
+    codes, people, count, highest = dict[tuple[str, str], int](), 0, 0, dict[str, Any]()
     for record in records:
         count, people = count + 1, people + bool(record["needs_human"])
+        if not highest or record["inference"]["score"] > highest["inference"]["score"]:
+            highest = record
         for reason in record["reasons"]:
             key = (reason["code"], reason["player"])
             codes[key] = codes.get(key, 0) + 1
+    if not count:
+        typer.echo(f"{run_folder}: no score was asked to be explained, so there is no record")
+        return
     typer.echo(f"{run_folder}: {count:,} records, each byte and the chain as written; {people:,} need a person")
     for (code, player), times in sorted(codes.items(), key=lambda item: -item[1]):
-        typer.echo(f"  {code:<6} {player:<20} {times:>9,}  {times / max(count, 1):6.1%}")
+        typer.echo(f"  {code:<6} {player:<20} {times:>9,}  {times / count:6.1%}")
+    typer.echo("\nthe highest score:\n")
+    _printed(highest, "text")
 
 
 def _replayed(records: Iterable[dict[str, Any]], bundle: Path, manifest: dict[str, Any], total: int) -> None:

@@ -1,0 +1,160 @@
+"""What an explanation costs: exact Shapley values against plain passes, and against shap's samplers at equal error.
+
+    python tests/benchmarks/explaining.py [--cases 500] [--answer-steps 1] > docs/results/speed-of-explaining.txt
+
+Clients of the credit file of TRMFIN_DATA (by default ../shared/data), one untrained network of the preset `tiny`: its speed does not
+depend on the weights. One thread. Eight players: the task's own groups, utilisation parted in two, so that there are 256 sets.
+
+plain        so many cases through the network, no explanation
+average      exact values against a group's average: 256 passes a case
+rows         the same against ten of its rows
+permutation  shap's PermutationExplainer over the same game, of the first cases, as many evaluations as bring its mean error
+kernel       below the bound, and shap's KernelExplainer; errors are of log-odds, against the exact values
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CHECKOUT = Path(__file__).parents[2]
+sys.path.insert(0, str(CHECKOUT))
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+CREDIT = "credit_default_uci350/default_of_credit_card_clients.csv"
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+BOUND = 0.01  # log-odds, mean absolute error of a player's value
+SAMPLED = 10  # cases that shap is asked about
+
+
+def untrained(answer_steps: int) -> tuple[Any, Any]:
+    """A bundle with the three comparison groups, and the clients' sequences."""
+    import polars as pl
+
+    from trmfin.data.files import read_raw
+    from trmfin.data.header import matches
+    from trmfin.data.prepared import apply
+    from trmfin.learn.bundle import Bundle
+    from trmfin.learn.calibrate import Calibration
+    from trmfin.learn.policy import Policy
+    from trmfin.learn.reference import reference
+    from trmfin.model.config import preset
+    from trmfin.model.ensemble import Ensemble
+    from trmfin.sequences.explained import Player
+    from trmfin.sequences.fitted import Fitted
+    from trmfin.sequences.sequences import build
+    from trmfin.shipped import load_pipeline
+
+    use = load_pipeline("payment_history")
+    parted = [Player(name="utilisation", fields=("used",)), Player(name="growth", fields=("used_change",))]
+    task = replace(use.task, players=(*(p for p in use.task.players if p.name != "utilisation"), *parted))
+    raw = read_raw(Path(os.environ.get("TRMFIN_DATA") or CHECKOUT.parent / "shared" / "data") / CREDIT)
+    sequences = build(apply(use, {matches(raw, use.schemas, use.aliases): raw}, NOW), task)
+    config = preset("tiny", answer_steps=answer_steps)
+    rows = np.arange(len(sequences))
+    fitted = Fitted.fit(sequences, rows, config.bins)
+    sequences = sequences.aligned(fitted)
+    bundle = Bundle(
+        network=Ensemble(task, fitted, config).eval(),
+        task=task,
+        fitted=fitted,
+        calibration=Calibration(kind="identity", parameters=((),) * config.supervision_steps),
+        policy=Policy(),
+        card={},
+        reference=reference(sequences, rows, None, 0.5),
+        sha256="0" * 64,
+    )
+    assert isinstance(bundle.reference, pl.DataFrame)
+    return bundle, sequences
+
+
+def seconds(function: Any, *arguments: Any, **named: Any) -> tuple[float, Any]:
+    began = time.perf_counter()
+    found = function(*arguments, **named)
+    return time.perf_counter() - began, found
+
+
+def samplers(game: Any, sequences: Any, rows: np.ndarray, exact_values: np.ndarray) -> None:
+    """How long shap takes a case until its mean error is below BOUND."""
+    import shap
+
+    M, nobody, everybody = len(game.players), np.zeros((1, len(game.players))), np.ones((1, len(game.players)))
+
+    def permutation(worth: Any, evaluations: int) -> np.ndarray:
+        return shap.PermutationExplainer(worth, nobody, seed=0)(everybody, max_evals=evaluations, silent=True).values[0]
+
+    def kernel(worth: Any, evaluations: int) -> np.ndarray:
+        np.random.seed(0)
+        return np.asarray(shap.KernelExplainer(worth, nobody, silent=True).shap_values(everybody[0], nsamples=evaluations, silent=True))
+
+    for name, explain in (("permutation", permutation), ("kernel", kernel)):
+        for rounds in (1, 2, 4, 8, 16, 32):
+            evaluations, errors, spent = rounds * (2 * M + 1), [], 0.0
+            for case, row in enumerate(rows[:SAMPLED]):
+                batch = sequences.batch(np.array([row]))
+
+                def worth(sets: np.ndarray, batch: Any = batch) -> np.ndarray:
+                    return game.worth(batch, sets > 0.5)[0, :, -1]
+
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    took, found = seconds(explain, worth, evaluations)
+                spent += took
+                errors.append(np.abs(found.ravel() - exact_values[case]).mean())
+            print(
+                f"{name:12} {evaluations:5} evaluations {spent / SAMPLED * 1e3:9.1f} ms a case, mean error {np.mean(errors):.5f}",
+                flush=True,
+            )
+            if np.mean(errors) < BOUND:
+                break
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--cases", type=int, default=500)
+    options.add_argument("--answer-steps", type=int, default=1, help="T: 1 as tiny has it, 2 for twice the recursion")
+    asked = options.parse_args()
+    import torch
+
+    from trmfin.explaining.comparison import comparison
+    from trmfin.explaining.players import players_of
+    from trmfin.explaining.shapley import Game, exact
+    from trmfin.scoring.engine import score_rows
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    bundle, sequences = untrained(asked.answer_steps)
+    players = players_of(bundle.task)
+    rows = np.arange(asked.cases)
+    plain = np.tile(rows[: max(asked.cases // 10, 1)], 2 ** len(players))  # a tenth of the cases: it takes long enough
+    exact(Game.of(bundle, players, comparison(bundle.task, bundle.reference, "all_applicants")), sequences, rows[:20])  # warm
+    took, _ = seconds(score_rows, bundle, sequences, plain)
+    each = took / len(plain) * 2 ** len(players) * 1e3
+    config = bundle.network.config
+    print(f"tiny, n={config.latent_steps}, T={config.answer_steps}, {config.supervision_steps} steps, {len(players)} players, one thread")
+    print(f"plain        {2 ** len(players):5} passes      {each:9.1f} ms a case")
+    game = Game.of(bundle, players, comparison(bundle.task, bundle.reference, "all_applicants"))
+    took, found = seconds(exact, game, sequences, rows)
+    print(
+        f"average      {found.evaluations:5} passes      {took / len(rows) * 1e3:9.1f} ms a case, {took / len(rows) * 1e3 / each:.2f} of plain"
+    )
+    few = rows[: max(asked.cases // 10, 1)]
+    ten = Game.of(bundle, players, comparison(bundle.task, bundle.reference, "all_applicants", "rows", 10))
+    took, by_rows = seconds(exact, ten, sequences, few)
+    print(
+        f"rows         {by_rows.evaluations:5} passes      {took / len(few) * 1e3:9.1f} ms a case, {took / len(few) * 1e2 / each:.2f} of plain"
+    )
+    samplers(game, sequences, rows, found.values[:, -1])
+
+
+if __name__ == "__main__":
+    os.environ.update(ONE_THREAD)
+    main()
