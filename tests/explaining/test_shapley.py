@@ -149,7 +149,7 @@ def test_what_is_lost_at_a_token_is_what_the_network_says_without_it(world: Worl
     players = players_of(task)
     game = Game.of(bundle, players, other)
     player = players.names.index("billed")
-    (pulls,) = game.pulls(batch, [[player]])
+    (pulls,) = game.pulls(batch, [[player]], np.array([-1]))
     assert pulls.shape == (1, task.length) and pulls[0, 0] == 0, "billed is no cell of the leading token"
     nobody_else = game.worth(batch, np.array([[name != "billed" for name in players.names], [True] * len(players)]))[0, :, -1]
     everywhere = Game.of(bundle, players, other).worth(batch, np.ones((1, len(players)), bool))[0, 0, -1]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from trmfin import __version__
 from trmfin.data.prepared import Prepared
-from trmfin.errors import ConfigError, DataError
+from trmfin.errors import ConfigError
 from trmfin.explaining.case import MOMENT, Case, cases
-from trmfin.explaining.comparison import FORMS, Form, comparison
+from trmfin.explaining.comparison import FORMS, Comparison, Form, comparison
 from trmfin.explaining.counterfactual import counterfactual
 from trmfin.explaining.players import NOBODY, VIEWS, View, players_of
 from trmfin.explaining.reasons import MOST_EVENTS, Checks, Told, carrying, jaccard, principal, told
@@ -58,7 +58,12 @@ class Asked:
         """Raises ConfigError where the task's score is no log-odds, or the bundle lacks the comparison group."""
         if not has_log_odds(bundle.task):
             raise ConfigError(f"explain: the primary target of task {bundle.task.name!r} has no log-odds to explain")
-        comparison(bundle.task, bundle.reference, self.group, self.form)
+        self.comparison(bundle, self.form)
+
+    def comparison(self, bundle: Bundle, form: Form) -> Comparison:
+        """The group in one of its forms; of rows, at most ROWS."""
+        group = comparison(bundle.task, bundle.reference, self.group, form)
+        return group if form == "average" or len(group) <= ROWS else comparison(bundle.task, bundle.reference, self.group, form, ROWS)
 
     @property
     def highest(self) -> int | None:
@@ -74,11 +79,10 @@ class Explainer:
         asked.check_for(bundle)
         self.bundle, self.asked, self.about = bundle, asked, dict(about)
         self.players = players_of(bundle.task, asked.view)
-        self.comparison = comparison(bundle.task, bundle.reference, asked.group, asked.form)
+        self.comparison = asked.comparison(bundle, asked.form)
         steps = int(self.about["settings"]["steps"])
         self.game = Game.of(bundle, self.players, self.comparison, steps)
-        few = min(ROWS, len(self.comparison))
-        self.rows_game = Game.of(bundle, self.players, comparison(bundle.task, bundle.reference, asked.group, "rows", few), steps)
+        self.rows_game = Game.of(bundle, self.players, asked.comparison(bundle, "rows"), steps)
 
     def bodies(
         self,
@@ -86,18 +90,21 @@ class Explainer:
         sequences: Sequences,
         rows: NDArray[np.int64],
         scores: pl.DataFrame,
+        every: int = EVERY,
         tell: Callable[[int], None] = lambda cases_done: None,
     ) -> Iterator[dict[str, Any]]:
-        """Records, not yet chained, of samples `rows`. scores: their rows of the run's table, in this order."""
+        """Records, not yet chained, of samples `rows`. scores: their rows of the run's table, in this order.
+
+        every: of so many cases the first is checked against the group's rows where its average is used; 0 = none.
+        """
         for first in range(0, len(rows), CASES):
             part, table = rows[first : first + CASES], scores[first : first + CASES]
             values, shaken = self._values(self.game, sequences, part), self._values(self.game, sequences, part, NOISE)
-            asked = np.arange(first, first + len(part)) % EVERY == 0 if self.asked.form == "average" else np.zeros(len(part), bool)
-            against = self._values(self.rows_game, sequences, part[asked])
-            agreed = dict(zip(np.flatnonzero(asked).tolist(), range(int(asked.sum())), strict=True))
+            asked = [case for case in range(len(part)) if self.asked.form == "average" and every and (first + case) % every == 0]
+            against, agreed = self._values(self.rows_game, sequences, part[asked]), {case: place for place, case in enumerate(asked)}
             used = table["step"].to_numpy() - 1
             chosen = [principal(values.values[case, step]) for case, step in enumerate(used)]
-            carried = self._carried(sequences, part, chosen)
+            carried = self._carried(sequences, part, chosen, used)
             for case, (found, row) in enumerate(zip(cases(prepared, sequences, part), table.iter_rows(named=True), strict=True)):
                 step = int(used[case])
                 same = [jaccard(chosen[case], principal(shaken.values[case, step]))]
@@ -109,8 +116,10 @@ class Explainer:
     def _values(self, game: Game, sequences: Sequences, rows: NDArray[np.int64], noise: float = 0.0) -> Attribution:
         return (exact if len(self.players) <= MOST_EXACT else sampled)(game, sequences, rows, noise=noise)
 
-    def _carried(self, sequences: Sequences, rows: NDArray[np.int64], chosen: Sequence[Sequence[int]]) -> list[dict[str, list[str]]]:
-        """Of each case, player → ids of the events that carry it."""
+    def _carried(
+        self, sequences: Sequences, rows: NDArray[np.int64], chosen: Sequence[Sequence[int]], steps: NDArray[np.int64]
+    ) -> list[dict[str, list[str]]]:
+        """Of each case, player → ids of the events that carry it at the step, from 0, that was used."""
         batch, ids = sequences.batch(rows), sequences.event_ids(rows)
         names = self.players.names
         if (self.players.tokens != NOBODY).any():  # events are the players
@@ -118,7 +127,7 @@ class Explainer:
                 {names[player]: [name for name in ids[case][self.players.tokens == player] if name] for player in mine}
                 for case, mine in enumerate(chosen)
             ]
-        pulls, found = self.game.pulls(batch, chosen), list[dict[str, list[str]]]()
+        pulls, found = self.game.pulls(batch, chosen, steps), list[dict[str, list[str]]]()
         for case, mine in enumerate(chosen):
             found.append({})
             for place, player in enumerate(mine):
@@ -146,7 +155,7 @@ class Explainer:
             unmapped=unmapped,
             stability=same[0],
             agreement=same[1] if len(same) > 1 else None,
-            protected=tuple(sorted({field.column for field in task.fields} & set(task.protected))),
+            protected=tuple(sorted(set(task.protected) & {name for field in task.fields for name in field.reads})),
         )
         alike = {} if checks.agreement is None else {"agreement": checks.agreement}
         return self._identity(case, row) | {
@@ -224,14 +233,6 @@ def picked(asked: Asked, scores: Sequence[Float], cutoff: float) -> list[NDArray
         ends = np.cumsum([len(part) for part in scores])[:-1]
         return [np.flatnonzero(part) for part in np.split(best, ends)]
     return [np.arange(len(part)) if asked.which == "all" else np.flatnonzero(part >= cutoff) for part in scores]
-
-
-def one_of(table: pl.DataFrame, sample_id: str) -> pl.DataFrame:
-    """A sample's row of a run's table. Raises DataError where it has none."""
-    row = table.filter(pl.col("sample_id") == sample_id)
-    if row.is_empty():
-        raise DataError(f"sample {sample_id!r}: was not scored in this run; look for it in scores/")
-    return row
 
 
 def _reason(reason: Told) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Records:
             sequences = build(block, bundle.task).aligned(bundle.fitted)
             table = read_parquet(tables[number], RunError)[rows.tolist()]
             root = hashlib.sha256(json_bytes({"job": job, "shard": number})).hexdigest()
-            bodies = explainer.bodies(block, sequences, rows, table, lambda n, before=before: self.tell(before + n, total))  # type: ignore[misc]
+            bodies = explainer.bodies(block, sequences, rows, table, tell=lambda n, before=before: self.tell(before + n, total))  # type: ignore[misc]
             done[number] = _written(out, number, root, list(chained(bodies, root)))
             _note(out, done[number])
             so_far += len(rows)

@@ -113,15 +113,16 @@ class Game:
                 np.add.at(out[:, at : at + size], cases, said / K)
         return out
 
-    def pulls(self, batch: Batch, chosen: Sequence[Sequence[int]]) -> list[Float]:
+    def pulls(self, batch: Batch, chosen: Sequence[Sequence[int]], steps: NDArray[np.int64]) -> list[Float]:
         """What is lost of each case's log-odds where one of its chosen players loses its cells at one token: (players, L) each.
 
-        The cells are replaced by the comparison's, on average over its rows. 0 where a token is not there.
+        The cells are replaced by the comparison's, on average over its rows. 0 where a token is not there. steps: (B,) after
+        which step, from 0, each case is looked at.
         """
         with undisturbed(self.bundle.network, None):
-            return self._pulls(batch, chosen)
+            return self._pulls(batch, chosen, steps)
 
-    def _pulls(self, batch: Batch, chosen: Sequence[Sequence[int]]) -> list[Float]:
+    def _pulls(self, batch: Batch, chosen: Sequence[Sequence[int]], steps: NDArray[np.int64]) -> list[Float]:
         network = self.bundle.network
         own, absent = _by_player(network.cells(batch), self.players), self.other.mean(0)
         at = [
@@ -132,7 +133,7 @@ class Game:
         ]
         out = [np.zeros((len(mine), network.task.length)) for mine in chosen]
         whole = own.sum(2) + self.places  # (B, E, L, D)
-        full = self._answers(whole, replace(batch, targets={}))[:, -1] if at else np.zeros(0)
+        full = self._answers(whole, replace(batch, targets={})) if at else np.zeros((0, self.steps))
         size = cached_batch(network.config, network.task.length)
         for first in range(0, len(at), size):
             cases, places, players, tokens = np.array(at[first : first + size]).T
@@ -141,7 +142,7 @@ class Game:
             shown = replace(batch, mask=batch.mask[cases], rows=batch.rows[cases], targets={}, relation=None)
             if batch.relation is not None:
                 shown = replace(shown, relation=batch.relation[cases])
-            lost = full[cases] - self._answers(x, shown)[:, -1]
+            lost = (full[cases] - self._answers(x, shown))[n, steps[cases]]
             for case, place, token, value in zip(cases, places, tokens, lost, strict=True):
                 out[case][place, token] = value
         return out

@@ -95,6 +95,11 @@ class Field:
         return "sample" if self.of == "sample" else "event"
 
     @property
+    def reads(self) -> set[str]:
+        """Columns of either table it depends on."""
+        return {self.column} | ({self.against.partition(".")[2]} if "." in self.against else set())
+
+    @property
     def leading(self) -> bool:
         """Whether it is a cell of the leading token, and not of event tokens."""
         return self.of != "event"
@@ -182,10 +187,9 @@ class Task:
         for f in self.fields:
             if f.summary and f.of not in histories:
                 raise TaskError(f"{where}: field {f.name!r} sums up {f.of!r}, which is none of its histories ({', '.join(histories)})")
-            read = {f.column} | ({f.against.partition(".")[2]} if "." in f.against else set())
-            if used := sorted(read & set(self.protected)):
+            if used := sorted(f.reads & set(self.protected)):
                 raise TaskError(f"{where}: field {f.name!r} reads protected column {used[0]!r}; a protected attribute is never a feature")
-            if used := sorted(c for c in read if c.startswith("target_")):
+            if used := sorted(c for c in f.reads if c.startswith("target_")):
                 raise TaskError(f"{where}: field {f.name!r} reads {used[0]!r}; a target is never a feature")
 
     def _check_changes(self, where: str) -> None:
@@ -200,7 +204,7 @@ class Task:
     def _check_players(self, where: str) -> None:
         known, players = {f.name: f for f in self.fields}, {p.name for p in self.players}
         histories = [h.name for h in self.histories]
-        taken: dict[tuple[str, str], str] = {}  # field and history → player
+        taken, told = dict[tuple[str, str], str](), dict[tuple[str, str], str]()  # field and history → player; player and direction → code
         for player in self.players:
             if missing := sorted(set(player.fields) - known.keys()):
                 raise TaskError(f"{where}: player {player.name!r} names field {missing[0]!r}, which the task does not have")
@@ -216,11 +220,8 @@ class Task:
         for reason in self.reasons:
             if reason.player not in players:
                 raise TaskError(f"{where}: reason {reason.code!r} names player {reason.player!r}, which the task does not have")
-            told = [r.code for r in self.reasons if (r.player, r.direction) == (reason.player, reason.direction)]
-            if len(told) > 1:
-                raise TaskError(
-                    f"{where}: reasons {told[0]!r} and {told[1]!r} both tell that {reason.player!r} {reason.direction}; keep one"
-                )
+            if (other := told.setdefault((reason.player, reason.direction), reason.code)) != reason.code:
+                raise TaskError(f"{where}: reasons {other!r} and {reason.code!r} tell the same of player {reason.player!r}; keep one")
 
     @property
     def length(self) -> int:
