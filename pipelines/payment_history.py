@@ -99,7 +99,7 @@ TASK = Task(
         Player(name="education", fields=("education",)),
     ),
     reasons=(
-        Reason(code="P1", player="lateness", text="Payments were late: {status.most} months at worst, {status.newest} in {last}"),
+        Reason(code="P1", player="lateness", text="How late payments were: {status.most} months at worst, {status.newest} in {last}"),
         Reason(code="P2", player="utilisation", text="Share of the credit limit in use: {used.most} at most, {used.newest} in {last}"),
         Reason(code="P3", player="payments", text="Amounts paid: {paid.newest} in {last}, {paid.total} in all months named"),
         Reason(code="P4", player="billing", text="Size of the statements: {billed.newest} in {last}, {billed.most} at most"),

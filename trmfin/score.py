@@ -131,13 +131,15 @@ def report(summary: Summary, out: Path) -> Iterator[str]:
     steps = f"{effort.sample_steps:,} of {effort.sample_steps_in_full:,} supervision steps of samples"
     calls = f"{effort.calls:,} of {effort.calls_in_full:,} calls ({effort.calls_saved:.1%})"
     yield f"network: {steps} (early halting saved {effort.sample_steps_saved:.1%}) in {calls}"
+    if summary.records:
+        yield f"explained {summary.records:,} scores in {summary.explaining_seconds:.1f} s; {summary.needs_human:,} need a person"
     yield ""
     width = max(4, *(len(band.name) for band in summary.bands))
     yield f"{'band':<{width}}  {'up to':>6}  {'rows':>12}  {'share':>6}"
     for band in summary.bands:
         yield f"{band.name:<{width}}  {band.upper:>6.3f}  {band.rows:>12,}  {band.share:>6.1%}"
     yield ""
-    yield f"wrote {out}: scores/ and manifest.json"
+    yield f"wrote {out}: scores/, {'records/, ' if summary.records else ''}manifest.json"
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ class Explainer:
             "sample_id": row["sample_id"],
             "subject": subject,
             "as_of": as_of,
-            "data": {"inputs": self.about["inputs"], "task_sha256": task.sha256, "case": case.to_json()},
+            "data": {"inputs": self.about["inputs"], "task_sha256": task.sha256, "money": list(task.money), "case": case.to_json()},
             "model": {
                 "name": task.name,
                 "bundle_sha256": bundle.sha256,

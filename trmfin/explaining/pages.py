@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from trmfin.explaining.reasons import shown
+
 BAR = 24  # characters of the longest bar
 EVENTS = 4  # that a line of text names
 STYLE = """
@@ -37,7 +39,7 @@ def as_text(record: Mapping[str, Any]) -> Iterator[str]:
         yield "  none: nothing raises this score above the comparison's"
     yield ""
     if record["counterfactual"]:
-        yield f"what would have led to another result: {_otherwise(record['counterfactual'])}"
+        yield f"what would have led to another result: {_otherwise(record)}"
         yield ""
     yield "log-odds added by each player, after each step"
     width = max(map(len, record["attribution"]["values"]))
@@ -63,8 +65,7 @@ def as_html(record: Mapping[str, Any]) -> str:
         f"<div class=muted>{escape(', '.join(r['event_ids']))}</div><td class=n>{r['contribution']:+.3f}"
         for r in record["reasons"]
     )
-    found = record["counterfactual"]
-    otherwise = f"<h2>What would have led to another result</h2><p>{escape(_otherwise(found))}.</p>" if found else ""
+    otherwise = f"<h2>What would have led to another result</h2><p>{escape(_otherwise(record))}.</p>" if record["counterfactual"] else ""
     largest = max(map(abs, attribution["values"].values())) or 1.0
     players = "".join(
         f"<tr><td>{escape(name)}"
@@ -108,14 +109,16 @@ def _compared(record: Mapping[str, Any]) -> str:
     )
 
 
-def _otherwise(found: Mapping[str, Any]) -> str:
-    """A counterfactual in words; money is in minor units here, as the data have it."""
+def _otherwise(record: Mapping[str, Any]) -> str:
+    """A counterfactual in words."""
+    found, money = record["counterfactual"], record["data"]["money"]
     if not found["found"]:
         return "none found within the values that training data had"
     changes = []
     for change in found["changes"]:
         of = f" of {change['event_id']}" if change["event_id"] else ""
-        changes.append(f"{change['column']}{of} {change['after']} instead of {change['before']}")
+        after, before = (shown(change[when], change["column"] in money) for when in ("after", "before"))
+        changes.append(f"{change['column']}{of} {after} instead of {before}")
     return f"{'; '.join(changes)}: score {found['score']:.4f}"
 
 

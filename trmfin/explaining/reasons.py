@@ -140,7 +140,7 @@ class _Slots(dict[str, Any]):
             return str(self.events.height)
         if name in ("first", "last"):
             times = self.events["event_time"] if self.events.height else None
-            return _shown(None if times is None else times[0 if name == "first" else -1], False)
+            return shown(None if times is None else times[0 if name == "first" else -1], False)
         return _Column(self.events[name] if name in self.events.columns else None, self.sample.get(name), name in self.money)
 
 
@@ -152,7 +152,7 @@ class _Column:
         self._own, self._money = own, money
 
     def __format__(self, form: str) -> str:
-        return _shown(self._own, self._money)
+        return shown(self._own, self._money)
 
     def __getattr__(self, statistic: str) -> str:
         known = self._known
@@ -161,10 +161,10 @@ class _Column:
         value = {"newest": known[-1], "least": known.min(), "most": known.max()}.get(statistic)
         if statistic in ("mean", "total"):
             value = known.mean() if statistic == "mean" else known.sum()
-        return _shown(value, self._money)
+        return shown(value, self._money)
 
 
-def _shown(value: Any, money: bool) -> str:
+def shown(value: Any, money: bool) -> str:
     """A value as people read it: money in major units, times as days, numbers to four digits."""
     if value is None:
         return UNKNOWN

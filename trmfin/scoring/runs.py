@@ -70,6 +70,9 @@ class Summary:
     raw_rows: int = 0  # read while preparing into the run folder; 0 where the data were prepared before
     rejected: int = 0  # of them
     rounded: int = 0  # amounts of the others that had more decimals than their column
+    records: int = 0  # scores that were explained
+    needs_human: int = 0  # of them
+    explaining_seconds: float = 0.0  # of this call
 
 
 Tell = Callable[[Progress], None]
@@ -131,8 +134,9 @@ def score_run(
         kept = sum(shard.rows for shard in done)
         shards = done + _score_shards(bundle, source, out, job, {shard.number for shard in done}, kept, tell)
         shards.sort(key=lambda shard: shard.number)
+        scored = datetime.now(UTC)
         more = {} if explaining is None else explaining.write(bundle, source, out, job)
-        return _finish(out, job, shards, bundle.policy, source if here else None, started, kept, more)
+        return _finish(out, job, shards, bundle.policy, source if here else None, (started, scored), kept, more)
 
 
 def _refuse_used(out: Path, resume: bool, here: bool) -> None:
@@ -229,12 +233,12 @@ def _finish(
     shards: list[Shard],
     policy: Policy,
     here: Source | None,
-    started: datetime,
+    times: tuple[datetime, datetime],
     kept: int,
     more: dict[str, Any],
 ) -> Summary:
     """Write the manifest. here: the prepared data, where they lie in the run folder: then they are part of the run. more: of records."""
-    finished = datetime.now(UTC)
+    (started, scored), finished = times, datetime.now(UTC)
     effort = sum((shard.effort for shard in shards), Effort())
     counts = tuple(sum(shard.bands[i] for shard in shards) for i in range(len(policy.bands)))
     rows = sum(shard.rows for shard in shards)
@@ -255,9 +259,11 @@ def _finish(
     return Summary(
         rows=rows,
         rows_now=rows - kept,
-        seconds=(finished - started).total_seconds(),
+        seconds=(scored - started).total_seconds(),
         effort=effort,
         bands=band_table(counts, rows, policy),
+        explaining_seconds=(finished - scored).total_seconds(),
+        **_record_counts(manifest),
         **_raw_counts(here),
     )
 
@@ -270,7 +276,12 @@ def _already_finished(out: Path, job: dict[str, Any], policy: Policy, here: Sour
     _tidy(out)
     rows, counts = manifest["counts"]["rows"], tuple(manifest["counts"]["bands"][name] for name, _ in policy.bands)
     bands, effort = band_table(counts, rows, policy), Effort(**manifest["effort"])
-    return Summary(rows=rows, rows_now=0, seconds=0.0, effort=effort, bands=bands, **_raw_counts(here))
+    return Summary(rows=rows, rows_now=0, seconds=0.0, effort=effort, bands=bands, **_record_counts(manifest), **_raw_counts(here))
+
+
+def _record_counts(manifest: dict[str, Any]) -> dict[str, Any]:
+    found = manifest.get("records", {})
+    return {"records": found.get("count", 0), "needs_human": found.get("needs_human", 0)}
 
 
 def _raw_counts(here: Source | None) -> dict[str, int]:
