@@ -131,7 +131,7 @@ def report(summary: Summary, out: Path) -> Iterator[str]:
     steps = f"{effort.sample_steps:,} of {effort.sample_steps_in_full:,} supervision steps of samples"
     calls = f"{effort.calls:,} of {effort.calls_in_full:,} calls ({effort.calls_saved:.1%})"
     yield f"network: {steps} (early halting saved {effort.sample_steps_saved:.1%}) in {calls}"
-    if summary.records:
+    if summary.records is not None:
         yield f"explained {summary.records:,} scores in {summary.explaining_seconds:.1f} s; {summary.needs_human:,} need a person"
     yield ""
     width = max(4, *(len(band.name) for band in summary.bands))

@@ -11,7 +11,7 @@ from tests.sequences.test_sequences import NAN, built, number, same, task
 from tests.worlds import at
 from trmfin.errors import TaskError
 from trmfin.learn.flat import flattened
-from trmfin.sequences.batch import summed_up
+from trmfin.sequences.batch import summed_events, summed_up
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 from trmfin.sequences.task import SUMMARIES, Field, History, Task
@@ -33,6 +33,12 @@ def test_a_summary_is_of_the_whole_window_and_stands_on_the_leading_token() -> N
     found = {how: number(sequences, f"size_{how}") for how in SUMMARIES}
     assert found["count"][0] == 3 and found["mean"][0] == 4 and found["min"][0] == 1 and found["max"][0] == 8
     assert all(math.isnan(value) for values in found.values() for value in values[1:])
+
+
+def test_the_events_of_a_summary_are_those_of_the_window_where_its_field_is_present() -> None:
+    sequences = summed([100.0, 1.0, None, 8.0, 3.0])
+    assert summed_events(sequences, np.array([0]), ["size_mean"]) == [["e1", "e3", "e4"]], "without a token of their own, too"
+    assert summed_events(sequences, np.array([0]), ["size"]) == [[]], "an event's own field sums up nothing"
 
 
 def test_only_the_newest_events_are_tokens() -> None:

@@ -52,7 +52,7 @@ def comparison(task: Task, reference: pl.DataFrame, name: str, form: Form = "ave
     group = reference.filter(pl.col("group") == name)
     if group.is_empty():
         found = ", ".join(reference["group"].unique(maintain_order=True).to_list())
-        raise ConfigError(f"comparison: the bundle has no group {name!r}; it has {found}")
+        raise ConfigError(f"comparison: the bundle has no group {name!r}; it has {found}: choose one of these, or train the bundle again")
     if count is not None:
         if not 1 <= count <= len(group):
             raise ConfigError(f"comparison: {count} rows of group {name!r} asked for; choose 1 to {len(group)}")

@@ -70,7 +70,7 @@ class Summary:
     raw_rows: int = 0  # read while preparing into the run folder; 0 where the data were prepared before
     rejected: int = 0  # of them
     rounded: int = 0  # amounts of the others that had more decimals than their column
-    records: int = 0  # scores that were explained
+    records: int | None = None  # scores that were explained; None = it was not asked
     needs_human: int = 0  # of them
     explaining_seconds: float = 0.0  # of this call
 
@@ -280,8 +280,8 @@ def _already_finished(out: Path, job: dict[str, Any], policy: Policy, here: Sour
 
 
 def _record_counts(manifest: dict[str, Any]) -> dict[str, Any]:
-    found = manifest.get("records", {})
-    return {"records": found.get("count", 0), "needs_human": found.get("needs_human", 0)}
+    found = manifest.get("records")
+    return {} if found is None else {"records": found["count"], "needs_human": found["needs_human"]}
 
 
 def _raw_counts(here: Source | None) -> dict[str, int]:
