@@ -101,7 +101,7 @@ def test_expected_failures_end_in_one_line(folder: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--out", "run", "--steps", "0"), ("--out", "run", "--halt-epsilon", "-1"), ("--out", "run", "--explain", "all")]
+    "options", [(), ("--out", "run", "--steps", "0"), ("--out", "run", "--halt-epsilon", "-1"), ("--out", "run", "--reasons", "all")]
 )
 def test_wrong_usage_ends_with_2(folder: Path, options: tuple[str, ...]) -> None:
     assert score(folder / "bundle", folder / "prepared", *options).exit_code == 2

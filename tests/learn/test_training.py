@@ -21,7 +21,8 @@ from trmfin.learn.holdout import holdouts
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.metrics import auc, log_loss
 from trmfin.learn.recipe import Recipe
-from trmfin.learn.training import Learnt, Start, begin, bundle_of, held_out_metrics, learn, reference
+from trmfin.learn.reference import reference
+from trmfin.learn.training import Learnt, Start, begin, bundle_of, held_out_metrics, learn
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.task import Target, Task
 
@@ -125,7 +126,7 @@ def test_a_card_says_where_all_members_held_out_the_latest_samples() -> None:
 
 def test_reference_rows_are_spread_over_training_rows_as_the_network_sees_them() -> None:
     sequences = data().aligned(learnt().fitted)
-    found = reference(sequences, np.arange(120))
+    found = reference(sequences, np.arange(120), None, 0.5)
     assert len(found) == 100 and found["sample_id"][0] == "c0@0" and found["sample_id"][-1] == "c119@0"
     batch = sequences.batch([119])
     assert np.array_equal(found["numbers"].to_numpy()[-1].reshape(4, 2), batch.numbers[0], equal_nan=True)
