@@ -1,0 +1,94 @@
+"""How far explanations can be trusted, on real test rows: sums, noise, other networks, other comparisons, deletion.
+
+    python tests/benchmarks/faithful.py credit [--cases 1000] [--folder build/doubt] > docs/results/faithful.txt
+    python tests/benchmarks/faithful.py fraud
+
+Networks are those of `doubt.py` (trained here where they are not there yet): the first explains, the second is of another seed. Cases
+are evenly spaced test rows. Each line on likeness is the Jaccard index of the players that are told (four at most): its mean, the share
+of cases at 1 and at .75 or more.
+
+deletion    turning the strongest player off moves the log-odds more than turning off a random other one: share of cases
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CHECKOUT = Path(__file__).parents[2]
+sys.path.insert(0, str(CHECKOUT))
+GROUPS = ("near_cutoff_approved", "portfolio", "all_applicants")
+ROWS = 10
+FEW = 10  # one case of so many is compared with rows, which take ROWS times as long
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> str:
+    """Of two sets of values, each (N, M)."""
+    from trmfin.explaining.reasons import jaccard, principal
+
+    each = np.array([jaccard(principal(a), principal(b)) for a, b in zip(one, other, strict=True)])
+    return f"mean {each.mean():.3f}, at 1: {(each == 1).mean():6.1%}, at .75 or more: {(each >= 0.75).mean():6.1%} of {len(each):,}"
+
+
+def deletion(worth: np.ndarray, values: np.ndarray, seed: int = 0) -> float:
+    """Share of cases. worth: (N, 2^M) of the last step; values: (N, M)."""
+    random, M = np.random.default_rng(seed), values.shape[1]
+    top = np.abs(values).argmax(1)
+    other = (top + random.integers(1, M, len(top))) % M
+    everybody, rows = worth.shape[1] - 1, np.arange(len(top))
+    moved = [np.abs(worth[rows, everybody] - worth[rows, everybody ^ (1 << player)]) for player in (top, other)]
+    return float((moved[0] > moved[1]).mean())
+
+
+def main() -> None:
+    from tests.benchmarks.doubt import FILES, trained, world
+
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("world", choices=FILES)
+    options.add_argument("--cases", type=int, default=1000)
+    options.add_argument("--folder", type=Path, default=Path("build/doubt"))
+    asked = options.parse_args()
+    from trmfin.explaining.comparison import comparison
+    from trmfin.explaining.explainer import NOISE
+    from trmfin.explaining.players import coalitions, players_of
+    from trmfin.explaining.shapley import Game, exact, shapley_values
+    from trmfin.scoring.engine import score_rows
+
+    use, sequences, train, test = world(asked.world)
+    bundle, second = (trained(use, sequences, train, seed, asked.folder / asked.world / f"seed-{seed}") for seed in (0, 1))
+    rows = test[np.linspace(0, len(test) - 1, min(asked.cases, len(test))).round().astype(np.int64)]
+    few, players = rows[::FEW], players_of(bundle.task)
+
+    def game(of: Any, group: str, form: str = "average") -> Any:
+        return Game.of(of, players, comparison(of.task, of.reference, group, form, None if form == "average" else ROWS))
+
+    aligned = sequences.aligned(bundle.fitted)
+    near, sets = game(bundle, GROUPS[0]), coalitions(len(players))
+    worth = np.concatenate([near.worth(aligned.batch(part), sets) for part in np.array_split(rows, 50)])
+    values = shapley_values(worth)
+    scores = score_rows(bundle, aligned, rows)
+    again = exact(near, aligned, rows)
+    print(f"{asked.world}: {len(rows):,} test rows, {len(players)} players, against the average of {GROUPS[0]} unless said")
+    print(f"base + values less the logit of the run  {np.abs(worth[:, 0] + values.sum(-1) - scores.logits).max():.1e} at most")
+    print(f"base + values less their own logit       {np.abs(worth[:, 0] + values.sum(-1) - worth[:, -1]).max():.1e} at most")
+    print(f"a second pass in other batches           {np.abs(again.values - values).max():.1e} at most")
+    last = values[:, -1]
+    shaken = exact(near, aligned, rows, noise=NOISE).values[:, -1]
+    print(f"under noise of {NOISE:.0%}                       {likeness(last, shaken)}")
+    theirs = exact(game(second, GROUPS[0]), sequences.aligned(second.fitted), rows).values[:, -1]
+    print(f"another training seed                    {likeness(last, theirs)}")
+    for group in GROUPS[1:]:
+        print(f"against {group:32} {likeness(last, exact(game(bundle, group), aligned, rows).values[:, -1])}")
+    for group in GROUPS:
+        mine = exact(game(bundle, group), aligned, few).values[:, -1]
+        print(f"rows of {group:32} {likeness(mine, exact(game(bundle, group, 'rows'), aligned, few).values[:, -1])}")
+    print(f"after the first step and the last        {likeness(values[:, 0], last)}")
+    print(f"deletion                                 {deletion(worth[..., -1], last):.1%} of cases")
+
+
+if __name__ == "__main__":
+    main()
