@@ -30,6 +30,7 @@ from trmfin.data.files import (
 from trmfin.data.seal import is_sealed, sealed
 from trmfin.errors import BundleError, RunError, TrmfinError
 from trmfin.learn.calibrate import Calibration
+from trmfin.learn.model_card import model_card
 from trmfin.learn.policy import Policy
 from trmfin.model.config import ModelConfig
 from trmfin.model.ensemble import Ensemble
@@ -41,6 +42,7 @@ MANIFEST = "manifest.json"
 REASON = 160  # characters of a foreign library's message that are passed on
 WEIGHTS = "weights.safetensors"
 REFERENCE = "reference.parquet"
+MODEL_CARD = "model-card.md"  # for people; older bundles have none
 PARTS = (WEIGHTS, "task.json", "config.json", "fitted.json", "calibration.json", "policy.json", "card.json", REFERENCE)
 
 
@@ -107,7 +109,9 @@ class Bundle:
         for name, part in plain.items():
             write_json(part, folder / f"{name}.json")
         write_parquet(self.reference, folder / REFERENCE)
-        files = {name: sha256_of(folder / name, RunError) for name in PARTS}
+        with replacing(folder / MODEL_CARD) as file:
+            file.write(model_card(self.card, self.task, self.policy).encode())
+        files = {name: sha256_of(folder / name, RunError) for name in (*PARTS, MODEL_CARD)}
         manifest = {"format": FORMAT, "trmfin": __version__, **provenance(), "files": files}
         write_json(sealed(manifest), folder / MANIFEST)
         return sha256_of(folder / MANIFEST, RunError)

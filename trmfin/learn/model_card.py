@@ -1,0 +1,98 @@
+"""The model card for people, written into each bundle from what training knows: the fields that US SR 26-2 asks of a model's file.
+
+What only the user can say (how much hangs on the model, who may use it) is marked as theirs to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trmfin.learn.policy import Policy
+from trmfin.sequences.task import Task
+
+NAMES = {"auc": "AUC", "ap": "average precision", "log_loss": "log-loss", "brier": "Brier score", "ece": "calibration error", "ks": "KS"}
+THEIRS = "*To be written by whoever puts the model to use.*"
+
+
+def model_card(card: Mapping[str, Any], task: Task, policy: Policy) -> str:
+    """Markdown. card: the bundle's own."""
+    return "\n".join(_lines(card, task, policy)) + "\n"
+
+
+def _lines(card: Mapping[str, Any], task: Task, policy: Policy) -> Iterator[str]:
+    yield f"# Model card: {task.name}"
+    yield from _part("Purpose", f"{card.get('purpose', task.target(task.primary).meaning)}.")
+    yield from _part("Materiality", f"{THEIRS} How much hangs on its decisions, and who is accountable for them.")
+    data = card.get("data", {})
+    if data:
+        words = f"{data['samples']:,} labelled samples, as of {data['first_as_of'][:10]} to {data['last_as_of'][:10]}."
+        files = [f"`{name}` sha256 `{sha}`" for name, sha in sorted(card.get("prepared", {}).items())]
+        yield from _part("Data window", words, *(f"- {line}" for line in files))
+    yield from _part("Method", *_method(card))
+    yield from _part("Assumptions", *_assumptions(task))
+    yield from _part("Outcomes", *_outcomes(card))
+    yield from _part("Challengers", f"{card.get('challengers', 'not said')}.")
+    protected = (
+        f"Kept aside for fairness tables, never read by a field: {', '.join(task.protected)}." if task.protected else "None is declared."
+    )
+    yield from _part("Protected attributes", protected)
+    bands = ", ".join(f"{name} up to {upper:g}" for name, upper in policy.bands)
+    cost = f"a missed event costs {policy.costs.false_negative:g}, a false alarm {policy.costs.false_positive:g}"
+    yield from _part(
+        "Use", f"A score at or above {policy.cutoff:.4g} is flagged ({cost}). Bands: {bands}. Policy version {policy.version}."
+    )
+    yield from _part("Limits", str(card.get("limits", "not said")))
+    yield from _part("Monitoring", *_triggers(card))
+
+
+def _part(title: str, *lines: str) -> Iterator[str]:
+    yield ""
+    yield f"## {title}"
+    yield ""
+    yield from lines
+
+
+def _method(card: Mapping[str, Any]) -> Iterator[str]:
+    model, training = card.get("model", {}), card.get("training", {})
+    if model:
+        yield (
+            f"{model['members']} recursive network{'s' if model['members'] > 1 else ''} of {model['blocks']} layers and width "
+            f"{model['width']}, {model.get('parameters', 0):,} parameters in all, applied again and again over "
+            f"{model['supervision_steps']} supervision steps (arXiv:2510.04871); calibration: {card.get('calibration', {}).get('kind', 'none')}."
+        )
+    if training:
+        yield f"Trained with seed {training['seed']}; {card.get('selection', '')}. Every setting stands in `card.json` and `config.json`."
+
+
+def _assumptions(task: Task) -> Iterator[str]:
+    yield "- What was not known before a sample's `as_of` is not read; late facts stay hidden until they were known."
+    for history in task.histories:
+        yield f"- The last {history.length} events of each {', '.join(history.keys)} say what there is to say of the history `{history.name}`."
+    yield "- The future resembles the data window: the same population, the same way of recording, the same meaning of each column."
+
+
+def _outcomes(card: Mapping[str, Any]) -> Iterator[str]:
+    held = card.get("held_out", {})
+    if not held:
+        yield "None: this task's score has no log-odds to judge."
+        return
+    yield f"On {held['samples']:,} samples whose answers the scoring networks had not seen, with 95 % bootstrap intervals over groups:"
+    yield ""
+    yield "| metric | value | 95 % |"
+    yield "|---|---|---|"
+    for name, words in NAMES.items():
+        if name in held:
+            yield f"| {words} | {held[name]['value']:.4f} | [{held[name]['low']:.4f}, {held[name]['high']:.4f}] |"
+
+
+def _triggers(card: Mapping[str, Any]) -> Iterator[str]:
+    """When to look again: each trigger is a number of this card left behind."""
+    held = card.get("held_out", {})
+    yield "Look again, and train again where it holds, when on newly labelled samples"
+    yield ""
+    for name, words, side in (("auc", "AUC", "low"), ("log_loss", "log-loss", "high"), ("ece", "calibration error", "high")):
+        if name in held:
+            yield f"- {words} is {'below' if side == 'low' else 'above'} {held[name][side]:.4f}, the end of its interval here,"
+    yield "- a column's share of missing or unknown values doubles, or rejects do,"
+    yield "- a new product, a new way of recording or a new kind of case appears."
