@@ -13,7 +13,7 @@ from tests.learn import tiny
 from trmfin.command import application
 from trmfin.data.files import sha256_of
 from trmfin.data.prepared import Prepared
-from trmfin.learn.bundle import PARTS, Bundle
+from trmfin.learn.bundle import MODEL_CARD, PARTS, Bundle
 from trmfin.learn.fit import Progress
 from trmfin.progress import TrainingProgress
 from trmfin.scoring.folder import locked
@@ -103,7 +103,7 @@ def interrupted(world: Path, out: Path, killed_at: dict[str, Any], *options: obj
 
 
 def test_a_bundle_is_trained_and_its_place_size_and_quality_are_told(world: Path) -> None:
-    assert sorted(path.name for path in (world / "bundle").iterdir()) == sorted((*PARTS, "manifest.json"))
+    assert sorted(path.name for path in (world / "bundle").iterdir()) == sorted((*PARTS, MODEL_CARD, "manifest.json"))
     bundle = Bundle.load(world / "bundle")
     result = run(world, "--out", world / "told")
     lines = result.stdout.splitlines()

@@ -16,7 +16,7 @@ from tests.scoring.models import with_policy
 from trmfin.data.files import sha256_of, write_json
 from trmfin.data.seal import sealed
 from trmfin.errors import BundleError, RunError
-from trmfin.learn.bundle import PARTS, Bundle, checked_manifest, provenance
+from trmfin.learn.bundle import MODEL_CARD, PARTS, Bundle, checked_manifest, provenance
 from trmfin.learn.policy import Policy
 from trmfin.scoring.engine import score_rows
 
@@ -49,8 +49,39 @@ def test_a_loaded_bundle_equals_the_saved_one_part_by_part(saved: Path) -> None:
 
 
 def test_a_bundle_is_a_folder_of_plain_files(saved: Path) -> None:
-    assert sorted(path.name for path in saved.iterdir()) == sorted((*PARTS, "manifest.json"))
-    assert {path.suffix for path in saved.iterdir()} == {".json", ".safetensors", ".parquet"}
+    assert sorted(path.name for path in saved.iterdir()) == sorted((*PARTS, MODEL_CARD, "manifest.json"))
+    assert {path.suffix for path in saved.iterdir()} == {".json", ".safetensors", ".parquet", ".md"}
+
+
+def test_the_model_card_says_what_training_knows_and_whose_the_rest_is(saved: Path) -> None:
+    text, held = (saved / MODEL_CARD).read_text(), json.loads((saved / "card.json").read_text())["held_out"]
+    for title in (
+        "Purpose",
+        "Materiality",
+        "Data window",
+        "Method",
+        "Assumptions",
+        "Outcomes",
+        "Challengers",
+        "Use",
+        "Limits",
+        "Monitoring",
+    ):
+        assert f"\n## {title}\n\n" in text
+    assert f"| AUC | {held['auc']['value']:.4f} | [{held['auc']['low']:.4f}, {held['auc']['high']:.4f}] |" in text
+    assert f"- AUC is below {held['auc']['low']:.4f}" in text
+    assert "*To be written by whoever puts the model to use.*" in text
+
+
+def test_a_bundle_from_before_model_cards_still_loads_and_a_changed_card_is_named(copy: Path) -> None:
+    (copy / MODEL_CARD).write_text("another")
+    with pytest.raises(BundleError, match="model-card.md was changed"):
+        Bundle.load(copy)
+    (copy / MODEL_CARD).unlink()
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["files"][MODEL_CARD], manifest["seal"]
+    write_json(sealed(manifest), copy / "manifest.json")
+    assert Bundle.load(copy).card
 
 
 def test_the_same_model_is_saved_to_the_same_bytes(saved: Path, tmp_path: Path) -> None:

@@ -33,15 +33,12 @@ def _lines(card: Mapping[str, Any], task: Task, policy: Policy) -> Iterator[str]
     yield from _part("Assumptions", *_assumptions(task))
     yield from _part("Outcomes", *_outcomes(card))
     yield from _part("Challengers", f"{card.get('challengers', 'not said')}.")
-    protected = (
-        f"Kept aside for fairness tables, never read by a field: {', '.join(task.protected)}." if task.protected else "None is declared."
-    )
-    yield from _part("Protected attributes", protected)
+    kept = f"Kept aside for fairness tables, never read by a field: {', '.join(task.protected)}."
+    yield from _part("Protected attributes", kept if task.protected else "None is declared.")
     bands = ", ".join(f"{name} up to {upper:g}" for name, upper in policy.bands)
     cost = f"a missed event costs {policy.costs.false_negative:g}, a false alarm {policy.costs.false_positive:g}"
-    yield from _part(
-        "Use", f"A score at or above {policy.cutoff:.4g} is flagged ({cost}). Bands: {bands}. Policy version {policy.version}."
-    )
+    rule = f"A score at or above {policy.cutoff:.4g} is flagged ({cost})."
+    yield from _part("Use", f"{rule} Bands: {bands}. Policy version {policy.version}.")
     yield from _part("Limits", str(card.get("limits", "not said")))
     yield from _part("Monitoring", *_triggers(card))
 
@@ -56,10 +53,11 @@ def _part(title: str, *lines: str) -> Iterator[str]:
 def _method(card: Mapping[str, Any]) -> Iterator[str]:
     model, training = card.get("model", {}), card.get("training", {})
     if model:
+        networks = "one recursive network" if model["members"] == 1 else f"{model['members']} recursive networks"
         yield (
-            f"{model['members']} recursive network{'s' if model['members'] > 1 else ''} of {model['blocks']} layers and width "
-            f"{model['width']}, {model.get('parameters', 0):,} parameters in all, applied again and again over "
-            f"{model['supervision_steps']} supervision steps (arXiv:2510.04871); calibration: {card.get('calibration', {}).get('kind', 'none')}."
+            f"The answer of {networks} of {model['blocks']} layers and width {model['width']}, {model.get('parameters', 0):,} parameters in all, "
+            f"applied again and again over {model['supervision_steps']} supervision steps (arXiv:2510.04871). "
+            f"Calibration: {card.get('calibration', {}).get('kind', 'none')}."
         )
     if training:
         yield f"Trained with seed {training['seed']}; {card.get('selection', '')}. Every setting stands in `card.json` and `config.json`."
@@ -68,7 +66,7 @@ def _method(card: Mapping[str, Any]) -> Iterator[str]:
 def _assumptions(task: Task) -> Iterator[str]:
     yield "- What was not known before a sample's `as_of` is not read; late facts stay hidden until they were known."
     for history in task.histories:
-        yield f"- The last {history.length} events of each {', '.join(history.keys)} say what there is to say of the history `{history.name}`."
+        yield f"- The last {history.length} events of each {', '.join(history.keys)} say what there is to say (history `{history.name}`)."
     yield "- The future resembles the data window: the same population, the same way of recording, the same meaning of each column."
 
 
