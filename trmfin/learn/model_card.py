@@ -55,7 +55,7 @@ def _method(card: Mapping[str, Any]) -> Iterator[str]:
     if model:
         networks = "one recursive network" if model["members"] == 1 else f"{model['members']} recursive networks"
         yield (
-            f"The answer of {networks} of {model['blocks']} layers and width {model['width']}, {model.get('parameters', 0):,} parameters in all, "
+            f"The answer of {networks} of {model['blocks']} layers and width {model['width']}, {model.get('parameters', 0):,} parameters, "
             f"applied again and again over {model['supervision_steps']} supervision steps (arXiv:2510.04871). "
             f"Calibration: {card.get('calibration', {}).get('kind', 'none')}."
         )
@@ -87,7 +87,7 @@ def _outcomes(card: Mapping[str, Any]) -> Iterator[str]:
 def _triggers(card: Mapping[str, Any]) -> Iterator[str]:
     """When to look again: each trigger is a number of this card left behind."""
     held = card.get("held_out", {})
-    yield "Look again, and train again where it holds, when on newly labelled samples"
+    yield "Look again when, on newly labelled samples,"
     yield ""
     for name, words, side in (("auc", "AUC", "low"), ("log_loss", "log-loss", "high"), ("ece", "calibration error", "high")):
         if name in held:
