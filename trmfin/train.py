@@ -151,16 +151,16 @@ def _found(out: Path) -> tuple[bool, bool]:
     """
     from trmfin.data.belongings import own_names
     from trmfin.data.files import read_json
-    from trmfin.learn.bundle import MANIFEST, PARTS, WEIGHTS
+    from trmfin.learn.bundle import MANIFEST, MODEL_CARD, PARTS, WEIGHTS
     from trmfin.scoring.folder import LOCK
 
-    names = own_names(out, (*PARTS, MANIFEST, UNFINISHED, LOCK), "a bundle")
+    names = own_names(out, (*PARTS, MODEL_CARD, MANIFEST, UNFINISHED, LOCK), "a bundle")
     begun = bool(own_names(out / UNFINISHED, CHECKPOINTS, "a training"))
     if MANIFEST in names:
         files = read_json(out / MANIFEST, RunError).get("files")
         if not isinstance(files, dict) or WEIGHTS not in files:
             raise RunError(f"{out}: holds a {MANIFEST} that is not a bundle's; choose a new or empty folder for --out")
-    elif not begun and (alone := sorted(names.intersection(PARTS))):  # the parts of a killed save lie beside its training
+    elif not begun and (alone := sorted(names.intersection((*PARTS, MODEL_CARD)))):  # the parts of a killed save lie beside its training
         raise RunError(f"{out}: holds {alone[0]!r} but no bundle's {MANIFEST}; choose a new or empty folder for --out")
     return MANIFEST in names, begun
 

@@ -11,6 +11,7 @@ from trmfin import Fitted, Protocol, Task
 from trmfin.data.files import RawTable, raw_from_frame
 from trmfin.data.prepared import Prepared, apply, read_raws
 from trmfin.errors import DataError
+from trmfin.explaining.players import players_of
 from trmfin.learn.recipe import Recipe
 from trmfin.sequences.sequences import build
 from trmfin.shipped import Pipeline, load_pipeline, pipeline_names, shipped_folder
@@ -72,9 +73,10 @@ def test_the_primary_target_says_what_a_high_score_means(name: str) -> None:
 
 
 @every_pipeline
-def test_every_field_is_in_one_player_and_every_player_has_a_reason(name: str) -> None:
+def test_every_cell_is_in_one_player_of_the_task_and_every_player_has_a_reason(name: str) -> None:
     task = use(name).task
-    assert sorted(field for player in task.players for field in player.fields) == sorted(field.name for field in task.fields)
+    assert players_of(task).names == tuple(player.name for player in task.players), "no field plays alone"
+    assert {field for player in task.players for field in player.fields} == {field.name for field in task.fields}
     assert len(task.players) <= PLAYERS_AT_MOST
     assert {reason.player for reason in task.reasons} == {player.name for player in task.players}
     assert len({reason.code for reason in task.reasons}) == len({reason.text for reason in task.reasons}) == len(task.reasons)
