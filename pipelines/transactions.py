@@ -109,7 +109,14 @@ PROTOCOL = Protocol(  # the Handbook's
 RECIPE = {  # edges where frauds begin, because a fixed amount divides them; small batches, few genuine ones: docs/log.md
     "preset": "tiny",
     "model": {"bins": 32, "splits": 16, "members": 4},
-    "training": {"pretrain_epochs": 0.0, "epochs": 3.0, "batch_size": 128, "validations": 4, "negative_share": 0.1},
+    "training": {
+        "pretrain_epochs": 0.0,
+        "epochs": 3.0,
+        "batch_size": 128,
+        "validations": 4,
+        "negative_share": 0.1,
+        "least_negatives": 25_000,
+    },
 }
 
 

@@ -79,6 +79,7 @@ def test_a_pipelines_own_recipe_gives_way_to_a_preset_and_to_a_file(tmp_path: Pa
         ("[training]\nwarmup_steps = -1", "warmup_steps is -1; it must be at least 0"),
         ("[training]\nweight_decay = -0.1", "weight_decay is -0.1; it must be at least 0"),
         ("[training]\nnegative_share = 0", "negative_share is 0; it must lie in"),
+        ("[training]\nleast_negatives = 9", "least_negatives is 9 and negative_share 1, so none is left out"),
         ("[training]\nlabel_smoothing = 1.0", "label_smoothing is 1.0; it must lie in"),
         ("[training]\nrandom_depth = true\nrefill = false", "random_depth is True and refill False; only refilled slots"),
         ('[training]\noptimiser = "sgd"', "optimiser is 'sgd'; choose adamw or adam_atan2"),
@@ -120,6 +121,14 @@ def test_settings_survive_json() -> None:
 def test_few_samples_come_in_smaller_batches(samples: int, batch: int) -> None:
     assert TrainSettings().for_samples(samples) == TrainSettings(batch_size=batch)
     assert TrainSettings(batch_size=16).for_samples(samples) == TrainSettings(batch_size=16)  # never larger than asked for
+
+
+def test_few_samples_are_thinned_less() -> None:
+    settings = TrainSettings(negative_share=0.1, least_negatives=2_000)
+    shares = {count: settings.for_samples(count).negative_share for count in (1_000, 2_000, 10_000, 20_000, 100_000)}
+    assert shares == {1_000: 1.0, 2_000: 1.0, 10_000: 0.2, 20_000: 0.1, 100_000: 0.1}
+    few = settings.for_samples(10_000)
+    assert few.for_samples(10_000) == few, "asked twice it is the same"
 
 
 def test_a_changed_shape_keeps_the_training() -> None:

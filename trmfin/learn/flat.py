@@ -24,7 +24,7 @@ def of_windows(sequences: Sequences, train: Rows, test: Rows, recipe: Recipe, se
 
     sequences: not yet aligned. Thinning has raised the odds as much as it left out; the answer is without that (King & Zeng 2001).
     """
-    settings = replace(recipe.training, seed=seed)
+    settings = replace(recipe.training, seed=seed).for_samples(len(train))
     held = holdouts(sequences, train, 1, seed)[0]
     parts = [thinned(sequences, part, settings) for part in (held.train, held.test)] + [test]
     rows = np.concatenate(parts)

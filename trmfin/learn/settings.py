@@ -49,6 +49,7 @@ class TrainSettings:
     label_smoothing: float = 0.0
     positive_weight: float = 1.0  # weight of samples whose primary binary target is 1
     negative_share: float = 1.0  # of the samples whose primary binary target is 0, how many are trained on; the loss knows it
+    least_negatives: int = 0  # a larger share of them where that would leave fewer than so many
     halt_weight: float = 0.5  # share of the halt head's loss
     halt_gain: float = 1e-3  # no_further_gain: a further step must lower the loss by more than this
     validations: int = 16  # how often validation is looked at
@@ -68,7 +69,7 @@ class TrainSettings:
                 raise ConfigError(f"training settings: {name} is {value!r}; choose {' or '.join(allowed)}")
         object.__setattr__(self, "curriculum", checked_curriculum(self.curriculum))
         object.__setattr__(self, "frozen", checked_frozen(self.frozen))
-        for name in ("seed", "steps", "warmup_steps", "state_noise", "pretrain_epochs", "weight_decay", "halt_weight"):
+        for name in ("seed", "steps", "warmup_steps", "state_noise", "pretrain_epochs", "weight_decay", "halt_weight", "least_negatives"):
             if (value := getattr(self, name)) < 0:
                 raise ConfigError(f"training settings: {name} is {value}; it must be at least 0")
         for name in ("epochs", "batch_size", "learning_rate", "validations", "clip_norm", "positive_weight"):
@@ -79,6 +80,10 @@ class TrainSettings:
                 raise ConfigError(f"training settings: {name} is {value}; it must lie in [0, 1)")
         if not 0 < self.negative_share <= 1:
             raise ConfigError(f"training settings: negative_share is {self.negative_share}; it must lie in (0, 1]")
+        if self.least_negatives and self.negative_share == 1:
+            raise ConfigError(
+                f"training settings: least_negatives is {self.least_negatives} and negative_share 1, so none is left out; change one"
+            )
         if self.random_depth and not self.refill:
             raise ConfigError(
                 "training settings: random_depth is True and refill False; only refilled slots differ in depth, so change one"
@@ -114,8 +119,10 @@ class TrainSettings:
         return min(self.warmup_steps, int(steps * WARMUP_SHARE))
 
     def for_samples(self, count: int) -> TrainSettings:
-        """The same training for few samples: smaller batches, so that enough steps are taken."""
-        return replace(self, batch_size=min(self.batch_size, max(count // BATCHES, SMALLEST_BATCH)))
+        """The same training for few samples: smaller batches and less thinning, so that enough steps are taken."""
+        batch_size = min(self.batch_size, max(count // BATCHES, SMALLEST_BATCH))
+        share = max(self.negative_share, min(self.least_negatives / count, 1.0))
+        return replace(self, batch_size=batch_size, negative_share=share, least_negatives=0)
 
     def of_member(self, index: int) -> TrainSettings:
         """The same training with the seed of one member."""

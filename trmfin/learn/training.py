@@ -150,7 +150,8 @@ def learn(
 
 def _binned(sequences: Sequences, labelled: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int64] | None:
     """Rows that bins are fitted on: those that are trained on where negatives are thinned or targets say where to split; None = all."""
-    return None if recipe.training.negative_share == 1 and not recipe.model.splits else thinned(sequences, labelled, recipe.training)
+    settings = recipe.training.for_samples(len(labelled))
+    return None if settings.negative_share == 1 and not recipe.model.splits else thinned(sequences, labelled, settings)
 
 
 def _check_both_classes(sequences: Sequences, splits: list[Split], more: str) -> None:
