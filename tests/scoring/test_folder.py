@@ -14,7 +14,7 @@ import pytest
 from tests.scoring.models import PANEL, bundle_for, panel, saved
 from trmfin.data.files import sha256_of
 from trmfin.errors import RunError
-from trmfin.scoring.folder import Shard, add_progress, finished_shards, locked, read_manifest, remove_parts, verify_run
+from trmfin.scoring.folder import PROGRESS, TABLES, Shard, add_progress, finished_parts, locked, read_manifest, remove_parts, verify_run
 from trmfin.scoring.runs import score_run
 from trmfin.scoring.scores import Effort
 
@@ -116,6 +116,10 @@ def test_a_lock_file_that_cannot_be_removed_does_not_hide_what_went_wrong(tmp_pa
         assert (tmp_path / ".lock").exists()
 
 
+def finished_shards(folder: Path) -> list[Shard]:
+    return finished_parts(folder, PROGRESS, Shard.from_json, TABLES)
+
+
 @pytest.mark.parametrize(
     ("call", "work"),
     [
@@ -124,7 +128,7 @@ def test_a_lock_file_that_cannot_be_removed_does_not_hide_what_went_wrong(tmp_pa
         ("pathlib.Path.unlink", finished_shards),
         ("pathlib.Path.rglob", finished_shards),
         ("pathlib.Path.read_bytes", finished_shards),
-        ("os.fsync", lambda folder: add_progress(folder, shard(folder, 1))),
+        ("os.fsync", lambda folder: add_progress(folder, PROGRESS, shard(folder, 1))),
     ],
 )
 def test_a_disk_that_fails_is_one_clear_error(
@@ -132,7 +136,7 @@ def test_a_disk_that_fails_is_one_clear_error(
 ) -> None:
     (tmp_path / "scores").mkdir()
     (tmp_path / "scores" / ".part-00000.parquet.77.part").write_bytes(b"half")
-    add_progress(tmp_path, shard(tmp_path, 0))
+    add_progress(tmp_path, PROGRESS, shard(tmp_path, 0))
     monkeypatch.setattr(call, refuse)
     with pytest.raises(RunError, match=rf"^{tmp_path}\S*: cannot be \w+ \(Input/output error\); \w") as caught:
         work(tmp_path)
@@ -191,7 +195,7 @@ def shard(folder: Path, number: int) -> Shard:
 def test_finished_shards_are_kept_and_everything_else_is_removed(tmp_path: Path) -> None:
     shards = [shard(tmp_path, number) for number in range(4)]
     for each in (shards[2], shards[0], shards[1]):
-        add_progress(tmp_path, each)
+        add_progress(tmp_path, PROGRESS, each)
     (tmp_path / "scores" / "part-00001.parquet").write_bytes(b"changed")
     (tmp_path / "scores" / ".part-00004.parquet.77.part").write_bytes(b"half")
     assert finished_shards(tmp_path) == [shards[0], shards[2]]
@@ -219,10 +223,10 @@ def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_off_counts_as_not_done(tmp_path: Path, cut: int) -> None:
     shards = [shard(tmp_path, number) for number in range(2)]
     for each in shards:
-        add_progress(tmp_path, each)
+        add_progress(tmp_path, PROGRESS, each)
     path = tmp_path / "progress.jsonl"
     path.write_bytes(path.read_bytes()[:-cut])
     kept = finished_shards(tmp_path)
     assert kept == shards[:1] or (cut == 1 and kept == shards)
-    add_progress(tmp_path, shards[1])
+    add_progress(tmp_path, PROGRESS, shards[1])
     assert finished_shards(tmp_path)[:1] == shards[:1]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from trmfin.data.files import changing, json_bytes, make_folder, read_parquet, reading, remove_file, replacing, sha256_of, write_parquet
+from trmfin.data.files import json_bytes, make_folder, read_parquet, reading, replacing, sha256_of, write_parquet
 from trmfin.errors import RunError
 from trmfin.explaining.explainer import Asked, Explainer, picked
 from trmfin.explaining.record import OWN, chained, checked, flat, line
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.blocks import Source
-from trmfin.scoring.folder import EXPLAINED, FULL, RECORDS, files_present
+from trmfin.scoring.folder import EXPLAINED, RECORDS, add_progress, finished_parts
 from trmfin.scoring.shards import part_name
 from trmfin.sequences.sequences import build
 
@@ -27,7 +25,7 @@ Tell = Callable[[int, int], None]  # cases explained so far, and in all
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The records of one shard: a line of the progress file, an entry of the manifest."""
+    """The records of one shard, finished: a line of the progress file, an entry of the manifest."""
 
     number: int
     records: int
@@ -35,6 +33,9 @@ class Part:
     root: str  # what the first line follows
     end: str  # hash of the last line
     files: dict[str, str]  # path below the run folder → sha256
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Records:
         tables = [out / "scores" / part_name(number) for number in range(-(-source.rows // size))]
         scores = [read_parquet(path, RunError)["score"].fill_null(np.nan).to_numpy() for path in tables]
         chosen = picked(self.asked, scores, bundle.policy.cutoff)
-        done = {part.number: part for part in _finished(out)}
+        done = {part.number: part for part in finished_parts(out, EXPLAINED, lambda line: Part(**line), (RECORDS,))}
         total, so_far = sum(map(len, chosen)), sum(part.records for part in done.values())
         self.tell(so_far, total)
         explainer = Explainer(bundle, self.asked, {"inputs": job["inputs"]["files"], "settings": job["settings"]})
@@ -67,7 +68,7 @@ class Records:
             root = hashlib.sha256(json_bytes({"job": job, "shard": number})).hexdigest()
             bodies = explainer.bodies(block, sequences, rows, table, tell=lambda n, before=before: self.tell(before + n, total))  # type: ignore[misc]
             done[number] = _written(out, number, root, list(chained(bodies, root)))
-            _note(out, done[number])
+            add_progress(out, EXPLAINED, done[number])
             so_far += len(rows)
         parts = [done[number] for number in sorted(done)]
         return {
@@ -109,36 +110,3 @@ def _written(out: Path, number: int, root: str, records: list[dict[str, Any]]) -
         end=records[-1][OWN],
         files={f"{RECORDS}/{path.name}": sha256_of(path, RunError) for path in (lines, table)},
     )
-
-
-def _finished(out: Path) -> list[Part]:
-    """The parts of an interrupted run whose files are whole; what else lies among the records is removed."""
-    parts: dict[int, Part] = {}
-    path = out / EXPLAINED
-    with reading(path, RunError):
-        found = path.read_bytes().splitlines() if path.exists() else []
-    for text in found:
-        try:
-            part = Part(**json.loads(text))
-        except (ValueError, TypeError):  # the line that was being written when the process was killed
-            break
-        if all((out / name).is_file() and sha256_of(out / name, RunError) == expected for name, expected in part.files.items()):
-            parts[part.number] = part
-    kept = {name for part in parts.values() for name in part.files}
-    for name in files_present(out, (RECORDS,)) - kept:
-        remove_file(out / name)
-    with replacing(path) as file:
-        for part in parts.values():
-            file.write(_line(part))
-    return list(parts.values())
-
-
-def _note(out: Path, part: Part) -> None:
-    with changing(out / EXPLAINED, *FULL), (out / EXPLAINED).open("ab") as file:
-        file.write(_line(part))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _line(part: Part) -> bytes:
-    return json.dumps(asdict(part), sort_keys=True).encode() + b"\n"

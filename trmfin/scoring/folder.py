@@ -15,11 +15,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from trmfin.data.files import changing, json_bytes, make_folder, read_json, reading, remove_file, replacing, sha256_of
 from trmfin.data.seal import is_sealed
@@ -34,9 +34,22 @@ PREPARED = "prepared"
 FULL = "cannot be written", "free some space and go on with --resume"  # failure and advice
 
 
+class Part(Protocol):
+    """What a run has finished of its scores or its records: a line of a progress file. A function of data, bundle, settings and code."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def files(self) -> dict[str, str]: ...  # path below the run folder → sha256
+    def to_json(self) -> dict[str, Any]: ...
+
+
+P = TypeVar("P", bound=Part)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """A finished shard: a line of the progress file. A function of data, bundle, settings and code: no times."""
+    """The scores of one shard, finished: no times."""
 
     number: int
     rows: int
@@ -105,46 +118,46 @@ def remove_parts(folder: Path) -> None:
         remove_file(part)
 
 
-def finished_shards(folder: Path) -> list[Shard]:
-    """The shards of an interrupted run whose files are whole; everything else in its tables is removed.
+def finished_parts(folder: Path, progress: str, read: Callable[[dict[str, Any]], P], tables: tuple[str, ...]) -> list[P]:
+    """The parts of an interrupted run whose files are whole, by number; everything else in these tables is removed.
 
-    A line that was cut by the interruption, and a shard whose file differs from its hash, count as not done.
-    Raises RunError where the folder cannot be read or written.
+    progress: the file that names them, a line each; read: what a line's object is. A line that was cut by the interruption, and a
+    part whose file differs from its hash, count as not done. Raises RunError where the folder cannot be read or written.
     """
-    shards = {shard.number: shard for shard in _progress(folder / PROGRESS) if _whole(folder, shard)}
-    with replacing(folder / PROGRESS) as file:
-        for number in sorted(shards):
-            file.write(_line(shards[number]))
-    kept = {name for shard in shards.values() for name in shard.files}
-    for name in files_present(folder, TABLES) - kept:
+    parts = {part.number: part for part in _progress(folder / progress, read) if _whole(folder, part)}
+    with replacing(folder / progress) as file:
+        for number in sorted(parts):
+            file.write(_line(parts[number]))
+    kept = {name for part in parts.values() for name in part.files}
+    for name in files_present(folder, tables) - kept:
         remove_file(folder / name)
-    return [shards[number] for number in sorted(shards)]
+    return [parts[number] for number in sorted(parts)]
 
 
-def add_progress(folder: Path, shard: Shard) -> None:
-    """Note a shard as finished. Raises RunError where the disk is full."""
-    with changing(folder / PROGRESS, *FULL), (folder / PROGRESS).open("ab") as file:
-        file.write(_line(shard))
+def add_progress(folder: Path, progress: str, part: Part) -> None:
+    """Note a part as finished. Raises RunError where the disk is full."""
+    with changing(folder / progress, *FULL), (folder / progress).open("ab") as file:
+        file.write(_line(part))
         file.flush()
         os.fsync(file.fileno())
 
 
-def _line(shard: Shard) -> bytes:
-    return json.dumps(shard.to_json(), sort_keys=True).encode() + b"\n"
+def _line(part: Part) -> bytes:
+    return json.dumps(part.to_json(), sort_keys=True).encode() + b"\n"
 
 
-def _progress(path: Path) -> Iterator[Shard]:
+def _progress(path: Path, read: Callable[[dict[str, Any]], P]) -> Iterator[P]:
     with reading(path, RunError):
         lines = path.read_bytes().splitlines() if path.exists() else []
     for line in lines:
         try:
-            yield Shard.from_json(json.loads(line))
+            yield read(json.loads(line))
         except (ValueError, TypeError, KeyError):  # the line that was being written when the process was killed
             return
 
 
-def _whole(folder: Path, shard: Shard) -> bool:
-    return all((folder / name).is_file() and sha256_of(folder / name, RunError) == expected for name, expected in shard.files.items())
+def _whole(folder: Path, part: Part) -> bool:
+    return all((folder / name).is_file() and sha256_of(folder / name, RunError) == expected for name, expected in part.files.items())
 
 
 def files_present(folder: Path, parts: tuple[str, ...]) -> set[str]:

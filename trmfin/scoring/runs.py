@@ -32,7 +32,7 @@ from trmfin.scoring.folder import (
     TABLES,
     Shard,
     add_progress,
-    finished_shards,
+    finished_parts,
     locked,
     read_manifest,
     remove_parts,
@@ -189,7 +189,7 @@ def _begin(out: Path, job: dict[str, Any]) -> list[Shard]:
     """Make the folder this job's, or find it to be. Returns the shards that are already there."""
     if (out / JOB).exists():
         _refuse_another(out, read_json(out / JOB, RunError), job)
-        return finished_shards(out)
+        return finished_parts(out, PROGRESS, Shard.from_json, TABLES)
     write_json(job, out / JOB)
     return []
 
@@ -221,7 +221,7 @@ def _score_shards(bundle: Bundle, source: Source, out: Path, job: dict[str, Any]
             write_parquet(table, path)
             files[path.relative_to(out).as_posix()] = sha256_of(path, RunError)
         shard = Shard(number=number, rows=len(scores), files=files, bands=band_counts(scores.score, bundle.policy), effort=scores.effort)
-        add_progress(out, shard)
+        add_progress(out, PROGRESS, shard)
         shards.append(shard)
         rows += len(scores)
     return shards
