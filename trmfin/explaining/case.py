@@ -155,8 +155,10 @@ def plain(value: Any) -> Any:
 def _table(rows: Sequence[dict[str, Any]], types: dict[str, str]) -> pl.DataFrame:
     texts = {name: pl.String() if kind in ("time", "day") else TYPES[kind] for name, kind in types.items()}
     frame = pl.DataFrame(rows, schema=texts, orient="row", strict=True)
-    forms = {
-        "time": lambda text: text.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC"),
-        "day": lambda text: text.to_date("%Y-%m-%d"),
-    }
-    return frame.with_columns(forms[kind](pl.col(name).str) for name, kind in types.items() if kind in forms)
+    days = [pl.col(name).str.to_date("%Y-%m-%d") for name, kind in types.items() if kind == "day"]
+    return frame.with_columns(*days, *(moments(name) for name, kind in types.items() if kind == "time"))
+
+
+def moments(column: str) -> pl.Expr:
+    """A column of texts as `plain` writes times → UTC times."""
+    return pl.col(column).str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC")

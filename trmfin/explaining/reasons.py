@@ -103,7 +103,7 @@ def told(
 
     values: (M,) of `players`. events: player → rows of the events that carry it, in time. sample: the sample's own columns.
     """
-    written = {reason.player: reason for reason in task.reasons if reason.direction == "raises"}
+    written = {reason.player: reason for reason in task.reasons}
     found, unmapped = list[Told](), list[str]()
     for player in principal(values):
         name = players[player]

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from trmfin.errors import RunError
+from trmfin.explaining.case import moments
 
 VERSION = 1
 PREVIOUS, OWN = "prev_sha256", "sha256"
@@ -110,5 +111,4 @@ def flat(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         for record in records
     ]
     texts = pl.Schema({**FLAT, "as_of": pl.String()})
-    time = pl.col("as_of").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC")
-    return pl.DataFrame(rows, schema=texts).with_columns(time)
+    return pl.DataFrame(rows, schema=texts).with_columns(moments("as_of"))

@@ -22,7 +22,7 @@ class Player:
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """What may be told to a person when a player raises, or lowers, the score.
+    """What may be told to a person when a player raises the score.
 
     The text may have slots, which the case fills: {events}, how many events carry the reason; {first} and {last}, the days of the
     first and the last of them; {COLUMN}, a column of the sample; {COLUMN.STATISTIC}, one of STATISTICS over these events.
@@ -31,11 +31,8 @@ class Reason:
     code: str
     player: str
     text: str
-    direction: Literal["raises", "lowers"] = "raises"
 
     def __post_init__(self) -> None:
-        if self.direction not in ("raises", "lowers"):
-            raise TaskError(f"reason {self.code!r}: direction is {self.direction!r}; expected 'raises' or 'lowers'")
         for slot in self.slots:
             column, dot, statistic = slot.partition(".")
             if not column or (dot and statistic not in STATISTICS):
