@@ -53,7 +53,7 @@ def main(
     ] = None,
     daily_alerts: Annotated[int | None, typer.Option(min=0, help="Walk forward: groups that can be looked at in a day.")] = None,
     windows: Annotated[int | None, typer.Option(min=1, help="Walk forward: test windows, one after the other.")] = None,
-    fairness: Annotated[bool, typer.Option("--fairness/--no-fairness", help="Tables by protected attribute.")] = True,
+    fairness: Annotated[bool, typer.Option("--fairness/--no-fairness", help="By protected attribute; with --bundle, reasons too.")] = True,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes side by side; default: one a core.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the models that an interrupted evaluation has finished.")] = False,
 ) -> None:
@@ -204,10 +204,21 @@ def _entered(contest: Contest, data: Prepared, protocol: Protocol, asked: dict[s
 
 
 def _judged(folder: Path, data: Prepared, fairness: bool) -> Evaluation:
+    """Judge a bundle, and say what the flagged of each protected group are told."""
+    from trmfin.explaining.mix import reason_mix
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.evaluation import of_bundle
+    from trmfin.progress import Bar
 
-    return of_bundle(Bundle.load(folder), data, fair=fairness)
+    bundle = Bundle.load(folder)
+    found = of_bundle(bundle, data, fair=fairness)
+    if tables := found.report["fairness"]:
+        try:
+            with Bar("explaining", 0) as bar:
+                tables["reasons"] = reason_mix(bundle, data, found.predictions, lambda done, cases: bar.to(done, total=cases))
+        except ConfigError as error:  # a bundle without comparison groups is judged all the same
+            tables["notes"].append(f"no reasons by group: {error}")
+    return found
 
 
 def _publish(found: Evaluation, out: Path) -> None:

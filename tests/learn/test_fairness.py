@@ -38,6 +38,7 @@ def test_rates_by_group_are_counted() -> None:
     assert (b["flagged"], b["tpr"], b["fpr"]) == (40 / 600, 20 / 120, 20 / 480)
     assert a["mean_score"] == pytest.approx(P[:400].mean()) and a["calibration"] == pytest.approx(P[:400].mean() / 0.25)
     assert a["auc"] == pytest.approx((P[:100, None] > P[None, 100:400]).mean()) and found["notes"] == []
+    assert a["ks"] == pytest.approx(max(abs((P[:100] >= cut).mean() - (P[100:400] >= cut).mean()) for cut in P[:400]))
 
 
 def test_gaps_compare_the_group_flagged_most_with_the_one_flagged_least() -> None:
@@ -127,6 +128,8 @@ def test_the_two_models_stand_side_by_side_and_seeds_are_averaged() -> None:
     )
     assert gaps.splitlines()[2].startswith("| sex | trm | ") and len(gaps.splitlines()) == 4
     assert fairness_parts(json.loads(json_bytes(found))) == [table, gaps]
+    del models["trm"]["groups"][0]["ks"]  # as in a report of before it was measured
+    assert fairness_parts(found)[0].splitlines()[2].count(" |") == table.splitlines()[2].count(" |")
 
 
 def test_a_column_that_the_samples_lack_is_said_and_nothing_protected_gives_no_tables() -> None:

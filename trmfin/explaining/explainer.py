@@ -21,8 +21,8 @@ from trmfin.explaining.counterfactual import counterfactual
 from trmfin.explaining.players import NOBODY, VIEWS, View, players_of
 from trmfin.explaining.reasons import MOST_EVENTS, Checks, Told, carrying, jaccard, principal, told
 from trmfin.explaining.record import VERSION
-from trmfin.explaining.sampling import sampled
-from trmfin.explaining.shapley import MOST_EXACT, Attribution, Game, exact
+from trmfin.explaining.sampling import attributed
+from trmfin.explaining.shapley import Attribution, Game
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.table import has_log_odds
 from trmfin.scoring.thresholds import flagged
@@ -99,9 +99,9 @@ class Explainer:
         """
         for first in range(0, len(rows), CASES):
             part, table = rows[first : first + CASES], scores[first : first + CASES]
-            values, shaken = self._values(self.game, sequences, part), self._values(self.game, sequences, part, NOISE)
+            values, shaken = attributed(self.game, sequences, part), attributed(self.game, sequences, part, noise=NOISE)
             asked = [case for case in range(len(part)) if self.asked.form == "average" and every and (first + case) % every == 0]
-            against, agreed = self._values(self.rows_game, sequences, part[asked]), {case: place for place, case in enumerate(asked)}
+            against, agreed = attributed(self.rows_game, sequences, part[asked]), {case: place for place, case in enumerate(asked)}
             used = table["step"].to_numpy() - 1
             chosen = [principal(values.values[case, step]) for case, step in enumerate(used)]
             carried = self._carried(sequences, part, chosen, used)
@@ -112,9 +112,6 @@ class Explainer:
                     same.append(jaccard(chosen[case], principal(against.values[agreed[case], step])))
                 yield self._body(found, row, values, case, carried[case], same)
             tell(first + len(part))
-
-    def _values(self, game: Game, sequences: Sequences, rows: NDArray[np.int64], noise: float = 0.0) -> Attribution:
-        return (exact if len(self.players) <= MOST_EXACT else sampled)(game, sequences, rows, noise=noise)
 
     def _carried(
         self, sequences: Sequences, rows: NDArray[np.int64], chosen: Sequence[Sequence[int]], steps: NDArray[np.int64]

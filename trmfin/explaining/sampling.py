@@ -9,10 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trmfin.errors import ConfigError, MissingExtra
-from trmfin.explaining.shapley import Attribution, Game, noisy
+from trmfin.explaining.shapley import MOST_EXACT, Attribution, Game, exact, noisy
 from trmfin.sequences.sequences import Sequences
 
 ROUNDS = 8  # independent permutations, each walked forwards and backwards
+
+
+def attributed(
+    game: Game,
+    sequences: Sequences,
+    rows: NDArray[np.int64],
+    *,
+    noise: float = 0.0,
+    tell: Callable[[int], None] = lambda cases_done: None,
+) -> Attribution:
+    """Exact values of up to MOST_EXACT players, sampled ones of more; as `exact` and `sampled` say."""
+    return (exact if len(game.players) <= MOST_EXACT else sampled)(game, sequences, rows, noise=noise, tell=tell)
 
 
 def sampled(

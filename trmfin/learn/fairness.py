@@ -7,7 +7,8 @@ Terms. Adverse impact ratio (AIR): the lowest group's share not flagged over the
 29 CFR 1607.4(D), which is about hiring and is quoted for credit too. Demographic parity difference: highest less lowest share
 flagged. Equal opportunity difference: highest less lowest true positive rate (TPR, the share of events that is flagged), after
 Hardt, Price & Srebro 2016, arXiv:1610.02413. Calibration-in-the-large: mean score over base rate, 1 where scores are as high
-as what happened. None of these is a verdict: where base rates differ they cannot all be equal (Chouldechova 2017, arXiv:1610.07524).
+as what happened. KS: the largest gap between the shares of events and of non-events that lie above any one score. None of these
+is a verdict: where base rates differ they cannot all be equal (Chouldechova 2017, arXiv:1610.07524).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trmfin.learn.intervals import group_numbers, resampled
-from trmfin.learn.metrics import Array, UndefinedMetric, auc
+from trmfin.learn.metrics import Array, UndefinedMetric, auc, ks
 from trmfin.learn.report import last_steps
 
 MODELS = ("trm", "lightgbm")  # side by side; others are left out
@@ -40,21 +41,24 @@ def fairness(predictions: pl.DataFrame, samples: pl.DataFrame, protected: tuple[
     """
     if not protected:
         return None
-    final = last_steps(predictions).filter(pl.col("model").is_in(MODELS))
-    final = pl.concat([part.with_columns(flag=flagged(part["p"].to_numpy())) for part in final.partition_by("model", "seed", "fold")])
-    tested = final.unique("sample_id").select("sample_id", "y")
+    final = with_flags(predictions)
     notes, attributes = [], []
     for name in protected:
-        if name not in samples.columns or samples[name].is_null().all():
+        groups = groups_of(final, samples, name)
+        if groups is None:
             notes.append(f"{name}: not known of any sample, so there is no table.")
             continue
-        named = samples.select("sample_id", raw=name, value=grouped(samples[name]))
-        groups = _groups(tested.join(named, on="sample_id"), name)
         notes += groups.notes
         rows = final.join(groups.of_sample, on="sample_id")
         models = {model: _one(rows.filter(pl.col("model") == model), groups) for model in MODELS if model in rows["model"]}
         attributes.append({"name": name, "models": models})
     return {"flagged_share": SHARE, "attributes": attributes, "notes": notes}
+
+
+def with_flags(predictions: pl.DataFrame) -> pl.DataFrame:
+    """Last steps of the models that are compared, with their `flag`: the riskiest SHARE of each model, seed and fold."""
+    final = last_steps(predictions).filter(pl.col("model").is_in(MODELS))
+    return pl.concat([part.with_columns(flag=flagged(part["p"].to_numpy())) for part in final.partition_by("model", "seed", "fold")])
 
 
 def flagged(p: Array, share: float = SHARE) -> Array:
@@ -76,7 +80,7 @@ def grouped(values: pl.Series) -> pl.Series:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Groups:
+class Groups:
     """The groups of one attribute after small ones are merged."""
 
     of_sample: pl.DataFrame  # sample_id, value: the group's name
@@ -85,9 +89,15 @@ class _Groups:
     notes: list[str]
 
 
-def _groups(tested: pl.DataFrame, name: str) -> _Groups:
-    """tested: one row a sample: sample_id, y, raw and value. Groups stand in the order of raw values, `other` and `unknown` last."""
-    tested = tested.sort("raw", "sample_id")
+def groups_of(tested: pl.DataFrame, samples: pl.DataFrame, name: str) -> Groups | None:
+    """The groups of column `name` of samples, in the order of its values, `other` and `unknown` last; None where none is known.
+
+    tested: has sample_id and y.
+    """
+    if name not in samples.columns or samples[name].is_null().all():
+        return None
+    named = samples.select("sample_id", raw=name, value=grouped(samples[name]))
+    tested = tested.unique("sample_id").select("sample_id", "y").join(named, on="sample_id").sort("raw", "sample_id")
     small = [count for count in _counts(tested) if count["value"] != UNKNOWN and not _is_large(count)]
     merged = pl.col("value").is_in([count["value"] for count in small])
     tested = tested.with_columns(value=pl.when(merged).then(pl.lit(OTHER)).otherwise("value"))
@@ -96,7 +106,7 @@ def _groups(tested: pl.DataFrame, name: str) -> _Groups:
     least = f"fewer than {LEAST_ROWS} rows, {LEAST_EVENTS} events or {LEAST_EVENTS} non-events"
     notes = [f"{name}: {OTHER!r} is {listed}, each with {least}."] if small else []
     notes += [f"{name}: {count['value']!r} has {least}, so its rates are not shown." for count in counts if not _is_large(count)]
-    return _Groups(
+    return Groups(
         of_sample=tested.select("sample_id", "value"),
         rows={count["value"]: count["rows"] for count in counts},
         large=tuple(count["value"] for count in counts if _is_large(count)),
@@ -112,7 +122,7 @@ def _is_large(count: dict[str, Any]) -> bool:
     return bool(count["rows"] >= LEAST_ROWS and LEAST_EVENTS <= count["events"] <= count["rows"] - LEAST_EVENTS)
 
 
-def _one(rows: pl.DataFrame, groups: _Groups) -> dict[str, Any]:
+def _one(rows: pl.DataFrame, groups: Groups) -> dict[str, Any]:
     """One model's rates by group, and its gaps where there are two groups to compare."""
     lines = [
         {"group": group, "rows": count} | (_rates(rows.filter(pl.col("value") == group)) if group in groups.large else {})
@@ -123,13 +133,15 @@ def _one(rows: pl.DataFrame, groups: _Groups) -> dict[str, Any]:
 
 
 def _rates(rows: pl.DataFrame) -> dict[str, float]:
-    """Rates of one group under one model, all folds together; AUC is the mean over seeds."""
+    """Rates of one group under one model, all folds together; AUC and KS are means over seeds."""
     y, p, flag = (rows[column].to_numpy() for column in ("y", "p", "flag"))
+    seeds = rows.partition_by("seed")
     return {
         "base_rate": float(y.mean()),
         "mean_score": float(p.mean()),
         "calibration": float(p.mean() / y.mean()),
-        "auc": float(np.mean([auc(part["y"], part["p"]) for part in rows.partition_by("seed")])),
+        "auc": float(np.mean([auc(part["y"], part["p"]) for part in seeds])),
+        "ks": float(np.mean([ks(part["y"], part["p"]) for part in seeds])),
         "flagged": float(flag.mean()),
         "tpr": float(flag @ y / y.sum()),
         "fpr": float(flag @ (1 - y) / (1 - y).sum()),
@@ -142,7 +154,7 @@ def _gaps(rows: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
     code = rows["value"].replace_strict(list(names), list(range(len(names))), return_dtype=pl.Int64).to_numpy()
 
     def shares(weight: Array) -> tuple[Array, Array]:
-        return _share(code, weight, flag), _share(code, weight * y, flag)
+        return share_of(code, weight, flag), share_of(code, weight * y, flag)
 
     every, events = shares(np.ones(len(y)))
     (most, least), (easiest, hardest) = (every.argmax(), every.argmin()), (events.argmax(), events.argmin())
@@ -160,8 +172,8 @@ def _gaps(rows: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _share(code: NDArray[np.int64], weight: Array, flag: Array) -> Array:
-    """(K,) weighted share flagged of each group. Raises UndefinedMetric where a group has no weight."""
+def share_of(code: NDArray[np.int64], weight: Array, flag: Array) -> Array:
+    """(K,) weighted share flagged of each group, which is `code`'s 0 … K - 1. Raises UndefinedMetric where a group has no weight."""
     mass = np.bincount(code, weight)
     if not mass.all():
         raise UndefinedMetric("fairness: undefined, a group has no row in a draw")

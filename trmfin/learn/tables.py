@@ -63,6 +63,12 @@ WORDS = {  # section → what its tables show and how to read them
         "speak for TRM; an interval that holds 0 is no evidence of a difference."
     ),
 }
+REASON_MIX = (
+    "What the flagged of each group are told, of {cases} that were explained against the average of {compared_with}: the share with a "
+    "reason among their four, and the share with it first. Behind each group, in brackets, how many of its samples were explained. The "
+    "last column is the largest difference between groups of the share told, with its 95 % bootstrap interval and the two groups. Groups "
+    "may differ in what they did; a reason that one group is told far more often is a question to look into."
+)
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -161,17 +167,8 @@ def cost_table(costs: dict[str, Any], models: dict[str, Any]) -> str:
 
 def fairness_parts(fairness: dict[str, Any]) -> list[str]:
     """One table an attribute with a row a group and model, one of the gaps between groups, and the notes."""
-    head = [
-        "rows",
-        "base rate",
-        "model",
-        "mean score",
-        "mean score / base rate",
-        "AUC",
-        "flagged",
-        "flagged of events (TPR)",
-        "of non-events",
-    ]
+    head = ["rows", "base rate", "model", "mean score", "mean score / base rate", "AUC", "KS"]
+    head += ["flagged", "flagged of events (TPR)", "of non-events"]
     parts, gaps = [], []
     for attribute in fairness["attributes"]:
         models = dict(sorted(attribute["models"].items(), key=lambda model: model[0] != "trm"))
@@ -182,16 +179,33 @@ def fairness_parts(fairness: dict[str, Any]) -> list[str]:
     if gaps:
         named = ["AIR", "demographic parity difference", "equal opportunity difference"]
         parts.append(_table(["attribute", "model", *(cell for name in named for cell in (name, "flagged most / least"))], gaps))
+    mix = fairness.get("reasons") or {"attributes": []}
+    if mix["attributes"]:
+        parts.append(REASON_MIX.format(**mix))
+    parts += [_mix_table(attribute) for attribute in mix["attributes"]]
     return parts + _bullets(fairness["notes"])
+
+
+def _mix_table(attribute: dict[str, Any]) -> str:
+    """One row a reason, those told most often first."""
+    groups = attribute["groups"]
+    head = [attribute["name"], *(f"{group} ({count})" for group, count in groups.items()), "largest difference"]
+    rows = []
+    for line in sorted(attribute["reasons"], key=lambda line: -sum(line["told"].values())):
+        cells = [f"{line['told'][group]:.1%}, {line['first'][group]:.1%}" for group in groups]
+        gap = line["gap"]
+        rows.append([f"{line['code']} {line['player']}".strip(), *cells, f"{_interval(gap['value'], gap)}, {gap['most']} / {gap['least']}"])
+    return _table(head, rows)
 
 
 def _group_rows(models: list[str], lines: tuple[dict[str, Any], ...]) -> list[list[str]]:
     """A row a model of one group; one row for a group that is too small."""
     group = [lines[0]["group"], f"{lines[0]['rows']:,}"]
     if "auc" not in lines[0]:
-        return [[*group, "too small", *[""] * 7]]
+        return [[*group, "too small", *[""] * 8]]
     return [
         [*group, f"{line['base_rate']:.4f}", model, f"{line['mean_score']:.4f}", f"{line['calibration']:.3f}", f"{line['auc']:.4f}"]
+        + [f"{line['ks']:.4f}" if "ks" in line else ""]  # which reports before it was measured lack
         + [f"{line[key]:.1%}" for key in ("flagged", "tpr", "fpr")]
         for model, line in zip(models, lines, strict=True)
     ]

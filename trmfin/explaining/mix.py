@@ -1,0 +1,97 @@
+"""Reason mix: which reasons the flagged samples in each group of a protected attribute are told.
+
+Protected attributes are never features; a group that is told other reasons than the rest is flagged for other things. That is a
+question to look into, not a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trmfin.data.prepared import Prepared
+from trmfin.explaining.comparison import comparison
+from trmfin.explaining.players import players_of
+from trmfin.explaining.reasons import principal
+from trmfin.explaining.sampling import attributed
+from trmfin.explaining.shapley import Game
+from trmfin.learn.bundle import Bundle
+from trmfin.learn.fairness import groups_of, share_of, with_flags
+from trmfin.learn.intervals import group_numbers, resampled
+from trmfin.sequences.sequences import build
+
+COMPARED_WITH = "near_cutoff_approved"
+CASES = 500  # flagged samples that are explained
+LEAST = 20  # explained samples of a group whose shares are shown
+Float = NDArray[np.float64]
+
+
+def reason_mix(
+    bundle: Bundle, data: Prepared, predictions: pl.DataFrame, tell: Callable[[int, int], None] = lambda done, cases: None
+) -> dict[str, Any]:
+    """Per protected column and reason: the share of each group's flagged samples that is told it, and the largest difference.
+
+    predictions: as `bundle_predictions` gives them. At most CASES flagged samples are explained, evenly spaced by score, by exact
+    Shapley values of the last step's log-odds against the average of COMPARED_WITH. Columns in which fewer than two groups have
+    LEAST of them are left out. tell: called with the cases done so far and all. Raises ConfigError where the bundle lacks the group.
+    """
+    task, flagged = bundle.task, with_flags(predictions).filter(pl.col("flag") == 1).sort("p", "sample_id")
+    if len(flagged) > CASES:
+        flagged = flagged[np.linspace(0, len(flagged) - 1, CASES).round().astype(np.int64).tolist()]
+    players = players_of(task)
+    told, first = _told(bundle, data, flagged["sample_id"], tell)
+    codes = {reason.player: reason.code for reason in task.reasons}
+    attributes = []
+    for name in task.protected:
+        groups = groups_of(predictions, data.samples, name)
+        if groups is None:
+            continue
+        of = flagged.select("sample_id").join(groups.of_sample, on="sample_id", how="left", maintain_order="left")["value"]
+        cases = {group: int((of == group).sum()) for group in groups.large}
+        if sum(count >= LEAST for count in cases.values()) < 2:
+            continue
+        shown = {group: count for group, count in cases.items() if count >= LEAST}
+        code = of.replace_strict(list(shown), list(range(len(shown))), default=-1, return_dtype=pl.Int64).to_numpy()
+        reasons = [
+            {"code": codes.get(player, ""), "player": player} | _line(told[:, m], first[:, m], code, list(shown), flagged["group"])
+            for m, player in enumerate(players.names)
+            if told[code >= 0, m].any()
+        ]
+        attributes.append({"name": name, "groups": shown, "reasons": reasons})
+    return {"cases": len(flagged), "compared_with": COMPARED_WITH, "attributes": attributes}
+
+
+def _told(bundle: Bundle, data: Prepared, sample_ids: pl.Series, tell: Callable[[int, int], None]) -> tuple[Float, Float]:
+    """(N, M) 1 where a player is among a sample's reasons, and where it is the first of them."""
+    sequences, players = build(data, bundle.task).aligned(bundle.fitted), players_of(bundle.task)
+    place = {name: row for row, name in enumerate(sequences.sample_ids.tolist())}
+    rows = np.array([place[name] for name in sample_ids], np.int64)
+    game = Game.of(bundle, players, comparison(bundle.task, bundle.reference, COMPARED_WITH))
+    values = attributed(game, sequences, rows, tell=lambda done: tell(done, len(rows))).values[:, -1]
+    told, first = np.zeros_like(values), np.zeros_like(values)
+    for case, mine in enumerate(principal(row) for row in values):
+        told[case, mine], first[case, mine[:1]] = 1, 1
+    return told, first
+
+
+def _line(told: Float, first: Float, code: NDArray[np.int64], names: list[str], group: pl.Series) -> dict[str, Any]:
+    """One reason's shares by group. Which two are compared is settled once, on all cases; the draws keep to them."""
+    kept = code >= 0
+    told, first, code, once = told[kept], first[kept], code[kept], np.ones(kept.sum())
+    shares = share_of(code, once, told)
+    most, least = int(shares.argmax()), int(shares.argmin())
+
+    def gap(weight: Float) -> list[float]:
+        drawn = share_of(code, weight, told)
+        return [float(drawn[most] - drawn[least])]
+
+    (found,) = resampled(gap, group_numbers(group.to_numpy()[kept]))
+    return {
+        "told": dict(zip(names, shares.tolist(), strict=True)),
+        "first": dict(zip(names, share_of(code, once, first).tolist(), strict=True)),
+        "gap": found.to_json() | {"most": names[most], "least": names[least]},
+    }
