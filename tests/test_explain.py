@@ -31,6 +31,8 @@ def test_a_record_is_printed_with_its_verdict_reasons_and_every_step(made: Made)
     assert printed.startswith(f"{record['sample_id']}  as of {record['as_of'][:10]}  score {record['inference']['score']:.4f}")
     for reason in record["reasons"]:
         assert f"  {reason['rank']}  {reason['code']:<6} {reason['contribution']:+7.3f}  {reason['text']}" in printed
+    for reason in record["mitigating"]:
+        assert f"  {reason['rank']}  {reason['code']:<6} {reason['contribution']:+7.3f}  {reason['text']}" in printed.partition("lowers")[2]
     for name, steps in record["attribution"]["values_by_step"].items():
         assert f"  {name:<8}  {' '.join(f'{value:+7.3f}' for value in steps)}" in printed
     assert "what would have led to another result: " in printed
@@ -70,7 +72,8 @@ def test_html_stands_alone_and_says_the_same(made: Made) -> None:
     page.feed(run(made.run, "--id", record["sample_id"], "--format", "html").stdout)
     text = " ".join(page.texts)
     assert {"table", "style", "h1", "title"} <= set(page.tags) and "script" not in page.tags
-    for reason in record["reasons"]:
+    assert record["mitigating"] and "What lowers the score" in text
+    for reason in (*record["reasons"], *record["mitigating"]):
         assert reason["text"] in text and f"{reason['contribution']:+.3f}" in text
     for name in record["attribution"]["values"]:
         assert name in text
@@ -83,6 +86,8 @@ def test_without_a_sample_all_are_checked_and_the_highest_score_is_shown(made: M
     printed = run(made.run).stdout
     people = sum(bool(record["needs_human"]) for record in records)
     assert printed.startswith(f"{made.run}: 12 records, each byte and the chain as written; {people} need a person\n")
+    for other, index in (records[0]["stability"]["groups"] | {"its own rows": records[0]["stability"]["agreement"]}).items():
+        assert f"  compared with {other}: principal factors alike by {index:.2f} of 1 (Jaccard, mean of 1)" in printed
     assert f"the highest score:\n\n{best['sample_id']}  as of" in printed
 
 

@@ -76,7 +76,7 @@ def _printed(record: dict[str, Any], form: str) -> None:
 
 def _counted(records: Iterable[dict[str, Any]], run_folder: Path) -> None:
     """How many records there are, which reasons they give, and the record of the highest score."""
-    codes, people, count, highest = dict[tuple[str, str], int](), 0, 0, dict[str, Any]()
+    codes, alike, people, count, highest = dict[tuple[str, str], int](), dict[str, list[float]](), 0, 0, dict[str, Any]()
     for record in records:
         count, people = count + 1, people + bool(record["needs_human"])
         if not highest or record["inference"]["score"] > highest["inference"]["score"]:
@@ -84,12 +84,20 @@ def _counted(records: Iterable[dict[str, Any]], run_folder: Path) -> None:
         for reason in record["reasons"]:
             key = (reason["code"], reason["player"])
             codes[key] = codes.get(key, 0) + 1
+        stability = record["stability"]
+        rows = {"its own rows": stability["agreement"]} if "agreement" in stability else {}
+        for other, index in (rows | stability.get("groups", {})).items():
+            alike.setdefault(other, []).append(index)
     if not count:
         typer.echo(f"{run_folder}: no score was asked to be explained, so there is no record")
         return
     typer.echo(f"{run_folder}: {count:,} records, each byte and the chain as written; {people:,} need a person")
     for (code, player), times in sorted(codes.items(), key=lambda item: -item[1]):
         typer.echo(f"  {code:<6} {player:<20} {times:>9,}  {times / count:6.1%}")
+    for other, found in alike.items():
+        typer.echo(
+            f"  compared with {other}: principal factors alike by {sum(found) / len(found):.2f} of 1 (Jaccard, mean of {len(found):,})"
+        )
     typer.echo("\nthe highest score:\n")
     _printed(highest, "text")
 

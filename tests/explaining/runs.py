@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from tests.scoring.models import CONFIG, PANEL, bundle_for, panel, saved
 from trmfin.data.files import read_json, sha256_of, write_json, write_parquet
 from trmfin.data.seal import sealed
@@ -52,7 +54,8 @@ def explained(folder: Path, clients: int = 12, asked: Asked = ASKED, **settings:
     data = panel(clients)
     bundle = bundle_for(data, TASK, CONFIG, Policy(cutoff=0.4))
     sequences = build(data, TASK).aligned(bundle.fitted)
-    groups = reference(sequences, sequences.batch(range(clients)).rows, None, 0.4)
+    everybody = reference(sequences, sequences.batch(range(clients)).rows, None, 0.4)
+    groups = pl.concat([everybody, everybody[: clients // 2].with_columns(group=pl.lit("portfolio"))])
     bundle, prepared = saved(data, replace(bundle, reference=groups), folder)
     score_run(bundle, prepared, folder / "run", threads=1, explaining=Records(asked=asked), **settings)
     return Made(bundle=bundle, bundle_folder=folder / "bundle", prepared=prepared, run=folder / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -76,6 +77,24 @@ def test_told_reasons_carry_their_events_and_unmapped_players_are_named() -> Non
     assert (reason.rank, reason.code, reason.player, reason.event_ids) == (1, "B", "bills", ("a", "b"))
     assert reason.text == "Statements of 2,000.00 at most, 2,000.00 in 2024-05-01"
     assert reason.contribution == 0.2
+
+
+def test_what_lowers_a_score_is_told_apart_and_a_reason_of_one_direction_is_not_told_in_the_other() -> None:
+    players, values = ("bills", "lateness", "mystery"), np.array([-0.2, 0.1, -0.9])
+    found, unmapped = told(TASK, players, values, {"bills": EVENTS}, SAMPLE, "lowers")
+    assert [(reason.code, reason.contribution) for reason in found] == [("B", -0.2)] and unmapped == ("mystery",)
+    high, low = (Reason(code=way, player="bills", text=way, direction=way) for way in ("raises", "lowers"))
+    both = replace(TASK, reasons=(high, low))
+    assert [reason.text for reason in told(both, players, values, {}, SAMPLE, "lowers")[0]] == ["lowers"]
+    assert [reason.text for reason in told(both, players, -values, {}, SAMPLE)[0]] == ["raises"]
+    assert told(replace(TASK, reasons=(low,)), players, -values, {}, SAMPLE) == ([], ("mystery", "bills")), "written for lowering alone"
+
+
+def test_directions_are_known_ones_and_no_two_reasons_tell_the_same() -> None:
+    with pytest.raises(TaskError, match="direction is 'up'; expected raises, lowers or either"):
+        Reason(code="R", player="bills", text="t", direction="up")  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match="reasons 'B' and 'R' tell the same of player 'bills'"):
+        replace(TASK, reasons=(*TASK.reasons, Reason(code="R", player="bills", text="t", direction="lowers")))
 
 
 def test_the_fewest_tokens_that_hold_most_of_the_pull_carry_a_reason() -> None:

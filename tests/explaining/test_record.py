@@ -53,7 +53,18 @@ def test_a_record_adds_up_and_says_what_the_table_says(made: Made) -> None:
         assert abs(total - row["logits"][-1]) <= 1e-4
         assert found["residual"] == pytest.approx(total - row["logits"][-1], abs=1e-12)
         assert told["decision"] == ("flagged" if row["score"] >= 0.4 else "not flagged")
-        assert [reason["rank"] for reason in record["reasons"]] == list(range(1, len(record["reasons"]) + 1))
+        for part, sign in (("reasons", 1), ("mitigating", -1)):
+            assert [reason["rank"] for reason in record[part]] == list(range(1, len(record[part]) + 1))
+            assert all(sign * reason["contribution"] > 0 for reason in record[part])
+            assert all(reason["contribution"] == found["values"][reason["player"]] for reason in record[part])
+
+
+def test_one_of_fifty_cases_is_compared_with_the_other_groups_and_with_rows(made: Made) -> None:
+    records = records_of(made.run)
+    others = set(made.bundle.reference["group"].unique()) - {ASKED.group}
+    assert others and set(records[0]["stability"]) == {"jaccard", "noise", "groups", "agreement"}
+    assert set(records[0]["stability"]["groups"]) == others
+    assert all(set(record["stability"]) == {"jaccard", "noise"} for record in records[1:])
 
 
 def test_the_table_holds_the_lines(made: Made) -> None:
@@ -143,5 +154,11 @@ def test_what_cannot_be_explained_is_refused(asked: dict[str, Any], said: str) -
 
 
 def test_a_group_that_the_bundle_lacks_is_named_before_records_are_written(made: Made, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no group 'portfolio'; it has all_applicants"):
-        score_run(made.bundle, made.prepared, tmp_path / "run", threads=1, explaining=Records(asked=Asked(which="all", group="portfolio")))
+    with pytest.raises(ConfigError, match="no group 'near_cutoff_approved'; it has all_applicants, portfolio"):
+        score_run(
+            made.bundle,
+            made.prepared,
+            tmp_path / "run",
+            threads=1,
+            explaining=Records(asked=Asked(which="all", group="near_cutoff_approved")),
+        )

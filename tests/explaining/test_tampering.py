@@ -117,6 +117,10 @@ def _event(record: dict[str, Any]) -> None:
     record["data"]["case"]["events"][-1]["billed"] += 5_000_000
 
 
+def _mitigating(record: dict[str, Any]) -> None:
+    record["mitigating"][0]["code"] = "X"
+
+
 def _reasons(record: dict[str, Any]) -> None:
     record["reasons"] = record["reasons"][1:]
 
@@ -127,6 +131,8 @@ BY_A_REPLAY: dict[str, tuple[Tamper, str]] = {
     "a value": (forged(3, _value), "s3: values differ by 0.5"),
     "the base": (forged(3, lambda r: r["attribution"].update(base=0.0)), "s3: base differ by"),
     "reasons": (forged(4, _reasons), "s4: reasons were"),
+    "what lowers a score": (forged(4, _mitigating), "s4: mitigating were X"),
+    "how alike groups are": (forged(0, lambda r: r["stability"].update(groups={})), "s0: stability was"),
     "a decision": (forged(3, lambda r: r["inference"].update(decision="approved")), "s3: decision was 'approved'"),
     "a check": (forged(3, lambda r: r["checks"].update(mapping="fail")), "s3: check mapping was 'fail'"),
     "an event": (forged(4, _event), "s4: "),

@@ -19,7 +19,7 @@ from trmfin.explaining.case import MOMENT, Case, cases
 from trmfin.explaining.comparison import FORMS, Comparison, Form, comparison
 from trmfin.explaining.counterfactual import counterfactual
 from trmfin.explaining.players import NOBODY, VIEWS, View, players_of
-from trmfin.explaining.reasons import MOST_EVENTS, Checks, Told, carrying, jaccard, principal, told
+from trmfin.explaining.reasons import MOST_EVENTS, SIGN, Checks, Told, carrying, jaccard, principal, told
 from trmfin.explaining.record import VERSION
 from trmfin.explaining.sampling import attributed
 from trmfin.explaining.shapley import Attribution, Game
@@ -27,6 +27,7 @@ from trmfin.learn.bundle import Bundle
 from trmfin.scoring.table import has_log_odds
 from trmfin.scoring.thresholds import flagged
 from trmfin.sequences.batch import summed_events
+from trmfin.sequences.explained import DIRECTIONS, Direction
 from trmfin.sequences.sequences import Sequences
 
 CASES = 64  # explained together
@@ -82,7 +83,9 @@ class Explainer:
         self.comparison = asked.comparison(bundle, asked.form)
         steps = int(self.about["settings"]["steps"])
         self.game = Game.of(bundle, self.players, self.comparison, steps)
-        self.rows_game = Game.of(bundle, self.players, asked.comparison(bundle, "rows"), steps)
+        others = [name for name in bundle.reference["group"].unique(maintain_order=True) if name != asked.group]
+        self.groups = {name: Game.of(bundle, self.players, comparison(bundle.task, bundle.reference, name), steps) for name in others}
+        self.rows_game = Game.of(bundle, self.players, asked.comparison(bundle, "rows"), steps) if asked.form == "average" else None
 
     def bodies(
         self,
@@ -95,30 +98,46 @@ class Explainer:
     ) -> Iterator[dict[str, Any]]:
         """Records, not yet chained, of samples `rows`. scores: their rows of the run's table, in this order.
 
-        every: of so many cases the first is checked against the group's rows where its average is used; 0 = none.
+        every: of so many cases the first is also explained against the bundle's other groups, and against the group's rows where
+        its average is used; 0 = none.
         """
         for first in range(0, len(rows), CASES):
             part, table = rows[first : first + CASES], scores[first : first + CASES]
-            values, shaken = attributed(self.game, sequences, part), attributed(self.game, sequences, part, noise=NOISE)
-            asked = [case for case in range(len(part)) if self.asked.form == "average" and every and (first + case) % every == 0]
-            against, agreed = attributed(self.rows_game, sequences, part[asked]), {case: place for place, case in enumerate(asked)}
-            used = table["step"].to_numpy() - 1
-            chosen = [principal(values.values[case, step]) for case, step in enumerate(used)]
-            carried = self._carried(sequences, part, chosen, used)
+            values, used = attributed(self.game, sequences, part), table["step"].to_numpy() - 1
+            likeness = self._likeness(
+                sequences, part, values, used, [case for case in range(len(part)) if every and not (first + case) % every]
+            )
+            carried = {direction: self._carried(sequences, part, values, used, direction) for direction in DIRECTIONS}
             for case, (found, row) in enumerate(zip(cases(prepared, sequences, part), table.iter_rows(named=True), strict=True)):
-                step = int(used[case])
-                same = [jaccard(chosen[case], principal(shaken.values[case, step]))]
-                if case in agreed:
-                    same.append(jaccard(chosen[case], principal(against.values[agreed[case], step])))
-                yield self._body(found, row, values, case, carried[case], same)
+                yield self._body(found, row, values, case, {way: each[case] for way, each in carried.items()}, likeness[case])
             tell(first + len(part))
 
+    def _likeness(
+        self, sequences: Sequences, rows: NDArray[np.int64], values: Attribution, used: NDArray[np.int64], checked: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """Of each case, the Jaccard index of its principal players with those under noise; of cases `checked` with others' too."""
+
+        def alike(other: Attribution, case: int, place: int) -> float:
+            return jaccard(principal(values.values[case, used[case]]), principal(other.values[place, used[case]]))
+
+        shaken = attributed(self.game, sequences, rows, noise=NOISE)
+        found: list[dict[str, Any]] = [{"jaccard": alike(shaken, case, case), "noise": NOISE} for case in range(len(rows))]
+        some = rows[np.asarray(checked, np.int64)]
+        against = {name: attributed(game, sequences, some) for name, game in self.groups.items()}
+        by_rows = attributed(self.rows_game, sequences, some) if self.rows_game else None
+        for place, case in enumerate(checked):
+            found[case]["groups"] = {name: alike(other, case, place) for name, other in against.items()}
+            if by_rows:
+                found[case]["agreement"] = alike(by_rows, case, place)
+        return found
+
     def _carried(
-        self, sequences: Sequences, rows: NDArray[np.int64], chosen: Sequence[Sequence[int]], steps: NDArray[np.int64]
+        self, sequences: Sequences, rows: NDArray[np.int64], values: Attribution, steps: NDArray[np.int64], direction: Direction
     ) -> list[dict[str, list[str]]]:
-        """Of each case, player → ids of the events that carry it at the step, from 0, that was used."""
+        """Of each case, principal player → ids of the events that carry it at the step, from 0, that was used."""
         batch, ids = sequences.batch(rows), sequences.event_ids(rows)
-        names = self.players.names
+        names, sign = self.players.names, SIGN[direction]
+        chosen = [principal(sign * values.values[case, step]) for case, step in enumerate(steps)]
         if (self.players.tokens != NOBODY).any():  # events are the players
             return [
                 {names[player]: [name for name in ids[case][self.players.tokens == player] if name] for player in mine}
@@ -128,9 +147,9 @@ class Explainer:
         for case, mine in enumerate(chosen):
             found.append({})
             for place, player in enumerate(mine):
-                on_events = pulls[case][place].copy()
-                on_events[0] = 0.0
-                whole = self._summed(sequences, rows[case], player) if pulls[case][place, 0] > np.maximum(on_events, 0).sum() else []
+                on_events = sign * pulls[case][place]
+                on_sample, on_events[0] = on_events[0], 0.0
+                whole = self._summed(sequences, rows[case], player) if on_sample > np.maximum(on_events, 0).sum() else []
                 found[case][names[player]] = whole or [str(ids[case][token]) for token in carrying(on_events)]
         return found
 
@@ -140,21 +159,29 @@ class Explainer:
         return summed_events(sequences, np.array([row]), fields)[0][-MOST_EVENTS:]
 
     def _body(
-        self, case: Case, row: Mapping[str, Any], values: Attribution, place: int, carried: Mapping[str, list[str]], same: Sequence[float]
+        self,
+        case: Case,
+        row: Mapping[str, Any],
+        values: Attribution,
+        place: int,
+        carried: Mapping[Direction, Mapping[str, list[str]]],
+        likeness: Mapping[str, Any],
     ) -> dict[str, Any]:
         task, step = self.bundle.task, int(row["step"]) - 1
         mine = values.values[place, step]
-        events = {name: case.events.filter(pl.col("event_id").is_in(ids)) for name, ids in carried.items()}
-        reasons, unmapped = told(task, self.players.names, mine, events, case.sample.row(0, named=True))
+        sample, found = case.sample.row(0, named=True), {}
+        for direction in DIRECTIONS:
+            events = {name: case.events.filter(pl.col("event_id").is_in(ids)) for name, ids in carried[direction].items()}
+            found[direction] = told(task, self.players.names, mine, events, sample, direction)
+        reasons, unmapped = found["raises"]
         residual = float(values.base[place, step] + mine.sum() - row["logits"][step])
         checks = Checks(
             residual=residual,
             unmapped=unmapped,
-            stability=same[0],
-            agreement=same[1] if len(same) > 1 else None,
+            stability=likeness["jaccard"],
+            agreement=likeness.get("agreement"),
             protected=tuple(sorted(set(task.protected) & {name for field in task.fields for name in field.reads})),
         )
-        alike = {} if checks.agreement is None else {"agreement": checks.agreement}
         return self._identity(case, row) | {
             "attribution": self._attribution(values, place, step, residual),
             "counterfactual": counterfactual(self.bundle, case, self.game.steps).to_json() if self.asked.counterfactual else None,
@@ -162,7 +189,8 @@ class Explainer:
             "inference": self._inference(row),
             "needs_human": list(checks.needs_human),
             "reasons": [_reason(reason) for reason in reasons],
-            "stability": {"jaccard": checks.stability, "noise": NOISE, **alike},
+            "mitigating": [_reason(reason) for reason in found["lowers"][0]],
+            "stability": dict(likeness),
         }
 
     def _identity(self, case: Case, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -33,10 +33,12 @@ def as_text(record: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"  {why}" for why in record["needs_human"])
         yield ""
     yield "reasons"
-    for reason in record["reasons"]:
-        yield f"  {reason['rank']}  {reason['code']:<6} {reason['contribution']:+7.3f}  {reason['text']}{_events(reason['event_ids'])}"
+    yield from map(_told, record["reasons"])
     if not record["reasons"]:
         yield "  none: nothing raises this score above the comparison's"
+    if record["mitigating"]:
+        yield "what lowers the score"
+    yield from map(_told, record["mitigating"])
     yield ""
     if record["counterfactual"]:
         yield f"what would have led to another result: {_otherwise(record)}"
@@ -60,11 +62,8 @@ def as_html(record: Mapping[str, Any]) -> str:
     attribution, steps = record["attribution"], record["inference"]["step"]
     title = escape(f"{record['application']}: {record['sample_id']}")
     warned = "".join(f"<p class=warn>A person must look: {escape(why)}.</p>" for why in record["needs_human"])
-    reasons = "".join(
-        f"<tr><td>{r['rank']}<td><b>{escape(r['code'])}</b><td>{escape(r['text'])}"
-        f"<div class=muted>{escape(', '.join(r['event_ids']))}</div><td class=n>{r['contribution']:+.3f}"
-        for r in record["reasons"]
-    )
+    reasons = _reason_table("Reasons", record["reasons"])
+    lowering = _reason_table("What lowers the score", record["mitigating"]) if record["mitigating"] else ""
     otherwise = f"<h2>What would have led to another result</h2><p>{escape(_otherwise(record))}.</p>" if record["counterfactual"] else ""
     largest = max(map(abs, attribution["values"].values())) or 1.0
     players = "".join(
@@ -84,10 +83,23 @@ def as_html(record: Mapping[str, Any]) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"
         f"<style>{STYLE}</style><h1>{title}</h1><p>{escape(_day(record['as_of']))}: {escape(_verdict(record))}.<br>"
         f"<span class=muted>{escape(_compared(record))}</span></p>{warned}"
-        f"<h2>Reasons</h2><table><tr><th><th>code<th>reason<th class=n>log-odds{reasons}</table>"
-        f"{otherwise}<h2>Log-odds added by each player, after each step</h2><table><tr><th>player{heads}<th>{players}{ends}</table>"
+        f"{reasons}{lowering}{otherwise}"
+        f"<h2>Log-odds added by each player, after each step</h2><table><tr><th>player{heads}<th>{players}{ends}</table>"
         f"<h2>Record</h2><p class=muted>Checks: {checks}.</p><table>{facts}</table></html>\n"
     )
+
+
+def _told(reason: Mapping[str, Any]) -> str:
+    return f"  {reason['rank']}  {reason['code']:<6} {reason['contribution']:+7.3f}  {reason['text']}{_events(reason['event_ids'])}"
+
+
+def _reason_table(title: str, reasons: Sequence[Mapping[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td>{r['rank']}<td><b>{escape(r['code'])}</b><td>{escape(r['text'])}"
+        f"<div class=muted>{escape(', '.join(r['event_ids']))}</div><td class=n>{r['contribution']:+.3f}"
+        for r in reasons
+    )
+    return f"<h2>{title}</h2><table><tr><th><th>code<th>reason<th class=n>log-odds{rows}</table>"
 
 
 def _ordered(record: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -1,7 +1,7 @@
 """Reasons: what may be told to a person of a score, at most four, each only if its release checks pass.
 
-A player that raises the score is told by the task's own reason for it, with the events that carry it. Where a check fails, a
-person must look: `needs_human` says why.
+A player that raises the score is told by the task's own reason for it, with the events that carry it; what lowers the score is told
+the same way, apart. Where a check fails, a person must look: `needs_human` says why.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trmfin.sequences.explained import Reason
+from trmfin.sequences.explained import Direction, Reason
 from trmfin.sequences.task import Task
 from trmfin.sequences.transforms import MINOR_UNITS
 
@@ -27,6 +27,7 @@ MOST_EVENTS = 12
 RESIDUAL = 1e-4  # log-odds
 ALIKE = 0.75  # Jaccard index of two sets of principal players
 UNKNOWN = "unknown"
+SIGN: dict[Direction, int] = {"raises": 1, "lowers": -1}
 Float = NDArray[np.float64]
 
 
@@ -89,7 +90,7 @@ def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
 
 
 def carrying(pulls: Float) -> list[int]:
-    """Which tokens carry a player's value, strongest first. pulls: (L,) what is lost without the player's cells there."""
+    """Which tokens carry a player's value, strongest first. pulls: (L,) what its cells there do in the value's direction."""
     up = np.maximum(pulls, 0.0)
     order = [int(token) for token in np.argsort(-up, kind="stable") if up[token] > 0]
     share = np.cumsum(up[order]) - up[order]  # before each
@@ -97,15 +98,20 @@ def carrying(pulls: Float) -> list[int]:
 
 
 def told(
-    task: Task, players: Sequence[str], values: Float, events: Mapping[str, pl.DataFrame], sample: Mapping[str, Any]
+    task: Task,
+    players: Sequence[str],
+    values: Float,
+    events: Mapping[str, pl.DataFrame],
+    sample: Mapping[str, Any],
+    direction: Direction = "raises",
 ) -> tuple[list[Told], tuple[str, ...]]:
-    """A case's reasons, and its principal players that have none written.
+    """A case's reasons of one direction, and the principal players of it that have none written.
 
     values: (M,) of `players`. events: player → rows of the events that carry it, in time. sample: the sample's own columns.
     """
-    written = {reason.player: reason for reason in task.reasons}
+    written = {reason.player: reason for reason in task.reasons if direction in reason.directions}
     found, unmapped = list[Told](), list[str]()
-    for player in principal(values):
+    for player in principal(SIGN[direction] * values):
         name = players[player]
         if name not in written:
             unmapped.append(name)

@@ -56,7 +56,7 @@ class Replayer:
         sequences = build(prepared, self.bundle.task).aligned(self.bundle.fitted)
         scores = score_rows(self.bundle, sequences, np.arange(1), steps=self.settings["steps"], threads=self.settings["threads"])
         table = score_frame(scores, self.bundle.policy)
-        every = int("agreement" in record["checks"])
+        every = int("groups" in record["stability"])
         new = next(self.explainer.bodies(prepared, sequences, np.arange(1), table, every))
         step = record["inference"]["step"] - 1
         logit = abs(new["inference"]["logits"][-1] - record["inference"]["logits"][step])
@@ -80,9 +80,10 @@ def _differences(record: Mapping[str, Any], new: Mapping[str, Any], logit: float
             yield f"{name} was {old[name]!r}, is {now[name]!r}"
     if not abs(old["score"] - now["score"]) <= RESIDUAL:
         yield f"score was {old['score']:.6f}, is {now['score']:.6f}"
-    told = [[{name: reason[name] for name in SAME} for reason in part["reasons"]] for part in (record, new)]
-    if told[0] != told[1]:
-        yield f"reasons were {', '.join(r['code'] for r in told[0]) or 'none'}, are {', '.join(r['code'] for r in told[1]) or 'none'}"
+    for what in ("reasons", "mitigating"):
+        old, now = ([{name: reason[name] for name in SAME} for reason in part[what]] for part in (record, new))
+        if old != now:
+            yield f"{what} were {', '.join(r['code'] for r in old) or 'none'}, are {', '.join(r['code'] for r in now) or 'none'}"
     for name, said in record["checks"].items():
         if new["checks"].get(name) != said:
             yield f"check {name} was {said!r}, is {new['checks'].get(name)!r}"
@@ -90,6 +91,6 @@ def _differences(record: Mapping[str, Any], new: Mapping[str, Any], logit: float
         for key in keys:
             if record[part][key] != new[part][key]:
                 yield f"{part}.{key} is not what made this run"
-    for name in ("record_id", "application", "subject", "as_of", "counterfactual"):
+    for name in ("record_id", "application", "subject", "as_of", "stability", "counterfactual"):
         if record[name] != new[name]:
             yield f"{name} was {record[name]!r}, is {new[name]!r}"

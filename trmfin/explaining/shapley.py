@@ -116,8 +116,8 @@ class Game:
     def pulls(self, batch: Batch, chosen: Sequence[Sequence[int]], steps: NDArray[np.int64]) -> list[Float]:
         """What is lost of each case's log-odds where one of its chosen players loses its cells at one token: (players, L) each.
 
-        The cells are replaced by the comparison's, on average over its rows. 0 where a token is not there. steps: (B,) after
-        which step, from 0, each case is looked at.
+        The cells are replaced by the comparison's, on average over its rows. 0 where a token is not there, or the player has no
+        cells. steps: (B,) after which step, from 0, each case is looked at.
         """
         with undisturbed(self.bundle.network, None):
             return self._pulls(batch, chosen, steps)
@@ -125,11 +125,12 @@ class Game:
     def _pulls(self, batch: Batch, chosen: Sequence[Sequence[int]], steps: NDArray[np.int64]) -> list[Float]:
         network = self.bundle.network
         own, absent = _by_player(network.cells(batch), self.players), self.other.mean(0)
+        owns = [(self.players.cells == player).any(1) for player in range(len(self.players))]  # (L,) each
         at = [
             (case, place, player, token)
             for case, mine in enumerate(chosen)
             for place, player in enumerate(mine)
-            for token in np.flatnonzero(batch.mask[case])
+            for token in np.flatnonzero(batch.mask[case] & owns[player])
         ]
         out = [np.zeros((len(mine), network.task.length)) for mine in chosen]
         whole = own.sum(2) + self.places  # (B, E, L, D)

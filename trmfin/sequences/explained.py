@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from string import Formatter
-from typing import Literal
+from typing import Literal, get_args
 
 from trmfin.errors import TaskError
 
+Direction = Literal["raises", "lowers"]  # what a player does to a score
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 STATISTICS = ("newest", "least", "most", "mean", "total")  # of a column over the events that carry a reason
 
 
@@ -22,7 +24,7 @@ class Player:
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """What may be told to a person when a player raises the score.
+    """What may be told to a person when a player raises the score, lowers it, or does either.
 
     The text may have slots, which the case fills: {events}, how many events carry the reason; {first} and {last}, the days of the
     first and the last of them; {COLUMN}, a column of the sample; {COLUMN.STATISTIC}, one of STATISTICS over these events.
@@ -31,8 +33,11 @@ class Reason:
     code: str
     player: str
     text: str
+    direction: Literal["raises", "lowers", "either"] = "either"
 
     def __post_init__(self) -> None:
+        if self.direction not in (*DIRECTIONS, "either"):
+            raise TaskError(f"reason {self.code!r}: direction is {self.direction!r}; expected {', '.join(DIRECTIONS)} or either")
         for slot in self.slots:
             column, dot, statistic = slot.partition(".")
             if not column or (dot and statistic not in STATISTICS):
@@ -40,6 +45,10 @@ class Reason:
                     f"reason {self.code!r}: slot {{{slot}}} is unknown; expected {{events}}, {{first}}, {{last}}, {{COLUMN}} or "
                     f"{{COLUMN.STATISTIC}}, a statistic being one of {', '.join(STATISTICS)}"
                 )
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        return tuple(direction for direction in DIRECTIONS if self.direction in (direction, "either"))
 
     @property
     def slots(self) -> tuple[str, ...]:

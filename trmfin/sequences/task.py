@@ -203,7 +203,7 @@ class Task:
     def _check_players(self, where: str) -> None:
         known, players = {f.name: f for f in self.fields}, {p.name for p in self.players}
         histories = [h.name for h in self.histories]
-        taken, told = dict[tuple[str, str], str](), dict[str, str]()  # field and history → player; player → code
+        taken, told = dict[tuple[str, str], str](), dict[tuple[str, str], str]()  # field and history → player; player and direction → code
         for player in self.players:
             if missing := sorted(set(player.fields) - known.keys()):
                 raise TaskError(f"{where}: player {player.name!r} names field {missing[0]!r}, which the task does not have")
@@ -219,8 +219,8 @@ class Task:
         for reason in self.reasons:
             if reason.player not in players:
                 raise TaskError(f"{where}: reason {reason.code!r} names player {reason.player!r}, which the task does not have")
-            if (other := told.setdefault(reason.player, reason.code)) != reason.code:
-                raise TaskError(f"{where}: reasons {other!r} and {reason.code!r} tell the same of player {reason.player!r}; keep one")
+            if others := {told.setdefault((reason.player, way), reason.code) for way in reason.directions} - {reason.code}:
+                raise TaskError(f"{where}: reasons {min(others)!r} and {reason.code!r} tell the same of player {reason.player!r}; keep one")
 
     @property
     def length(self) -> int:
