@@ -16,7 +16,8 @@ h1 { font-size: 1.35rem; margin-bottom: .2rem; } h2 { font-size: 1.05rem; margin
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem .3rem 0; vertical-align: top; }
 th { font-weight: 600; border-bottom: 1px solid #9aa5b1; } td { border-bottom: 1px solid #e4e8ec; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-td.bars { width: 34%; } .bar { display: inline-block; height: .8rem; background: #b3423a; vertical-align: middle; } .bar.down { background: #2f6f9f; }
+td.bars { width: 34%; }
+.bar { display: inline-block; height: .8rem; background: #b3423a; vertical-align: middle; } .bar.down { background: #2f6f9f; }
 .muted { color: #5c6b7a; font-size: .88rem; } .warn { border-left: 4px solid #b3423a; padding: .4rem .8rem; background: #fbefee; }
 code { font-size: .82rem; overflow-wrap: anywhere; }
 @media print { body { margin: 0; max-width: none; } h2 { break-after: avoid; } tr { break-inside: avoid; } }
