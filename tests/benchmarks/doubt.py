@@ -8,8 +8,8 @@ fraud   the Handbook's week, trained on 31 days; networks as the pipeline's reci
 
 Credit: all test rows are judged, and a row is wrong where the first network's score is on the other side of one half than what
 happened. Fraud: the hundred riskiest transactions of each day are, and one is wrong where it is genuine; there the score itself stands
-for max probability. Signals are of the first network, but for `networks disagree`. An interval of the difference from max probability
-that lies below 0 is a claim for this task.
+for max probability. Signals are of the first network, but for `networks disagree` and `max probability, ensemble`, the same of the
+mean of all networks' log-odds. An interval of the difference from max probability that lies below 0 is a claim for this task.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def main() -> None:
     options.add_argument("--folder", type=Path, default=Path("build/doubt"))
     asked = options.parse_args()
     from trmfin.explaining.trace import NOISE, RESTARTS, from_scores, of_dropout, of_networks, of_runs
+    from trmfin.learn.calibrate import probability
     from trmfin.learn.coverage import compared
     from trmfin.scoring.engine import score_rows
 
@@ -99,19 +100,21 @@ def main() -> None:
     aligned = sequences.aligned(mine.fitted)
     scores = score_rows(mine, aligned, test)
     judged, wrong = mistakes(asked.world, sequences, test, scores.score)
+    several = of_networks(bundles, sequences, test)
     doubts = from_scores(scores) | {
         "noise rollouts": of_runs(mine, aligned, test, NOISE),
         "restarts": of_runs(mine, aligned, test, RESTARTS),
         "dropout": of_dropout(mine, aligned, test),
-        "networks disagree": of_networks(bundles, sequences, test),
+        "networks disagree": several.std(0),
+        "max probability, ensemble": 1 - probability(np.abs(several.mean(0))),
     }
     if asked.world == "fraud":  # of alerts the surest is the highest score
-        doubts["max probability"] = 1 - scores.score
+        doubts |= {"max probability": 1 - scores.score, "max probability, ensemble": 1 - probability(several.mean(0))}
     found = compared(wrong, {name: values[judged] for name, values in doubts.items()}, sequences.group[test][judged], "max probability")
     print(f"{asked.world}: {len(judged):,} rows, {wrong.mean():.2%} of them wrong, {asked.networks} networks")
-    print(f"{'signal':20} {'AURC':>7} {'95 %':>18} {'less max probability':>22} {'95 %':>20}")
+    print(f"{'signal':26} {'AURC':>7} {'95 %':>18} {'less max probability':>22} {'95 %':>20}")
     for name, (value, less) in sorted(found.items(), key=lambda item: item[1][0].value):
-        print(f"{name:20} {value.value:7.4f} [{value.low:.4f}, {value.high:.4f}] {less.value:+22.4f} [{less.low:+.4f}, {less.high:+.4f}]")
+        print(f"{name:26} {value.value:7.4f} [{value.low:.4f}, {value.high:.4f}] {less.value:+22.4f} [{less.low:+.4f}, {less.high:+.4f}]")
 
 
 if __name__ == "__main__":

@@ -48,9 +48,9 @@ def of_dropout(bundle: Bundle, sequences: Sequences, rows: NDArray[np.int64], sh
 
 
 def of_networks(bundles: list[Bundle], sequences: Sequences, rows: NDArray[np.int64]) -> Float:
-    """(N,) the same over networks that were trained from other seeds. sequences: not yet aligned."""
+    """(networks, N) last log-odds of networks that were trained from other seeds. sequences: not yet aligned."""
     each = [score_rows(bundle, sequences.aligned(bundle.fitted), rows).logits[:, -1] for bundle in bundles]
-    return np.asarray(np.std(each, axis=0), np.float64)
+    return np.asarray(each, np.float64)
 
 
 def _spread(bundle: Bundle, sequences: Sequences, rows: NDArray[np.int64], thinking: Thinking, dropout: float) -> Float:
