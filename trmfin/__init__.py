@@ -21,12 +21,14 @@ _HOME = {
     "Field": "trmfin.sequences.task",
     "Fitted": "trmfin.sequences.fitted",
     "History": "trmfin.sequences.task",
+    "JournalError": "trmfin.errors",
     "MissingExtra": "trmfin.errors",
     "ModelConfig": "trmfin.model.config",
     "Player": "trmfin.sequences.explained",
     "Prepared": "trmfin.data.prepared",
     "Protocol": "trmfin.sequences.protocol",
     "Reason": "trmfin.sequences.explained",
+    "ReviewError": "trmfin.errors",
     "RunError": "trmfin.errors",
     "Sequences": "trmfin.sequences.sequences",
     "Target": "trmfin.sequences.task",
@@ -39,7 +41,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from trmfin.data.prepared import Prepared
-    from trmfin.errors import BundleError, ConfigError, DataError, MissingExtra, RunError, TaskError, TrmfinError
+    from trmfin.errors import BundleError, ConfigError, DataError, JournalError, MissingExtra, ReviewError, RunError, TaskError, TrmfinError
     from trmfin.model.config import ModelConfig, preset
     from trmfin.scoring.api import load
     from trmfin.sequences.explained import Change, Player, Reason
@@ -57,12 +59,14 @@ __all__ = [
     "Field",
     "Fitted",
     "History",
+    "JournalError",
     "MissingExtra",
     "ModelConfig",
     "Player",
     "Prepared",
     "Protocol",
     "Reason",
+    "ReviewError",
     "RunError",
     "Sequences",
     "Target",

@@ -6,6 +6,8 @@
     ├── DataError      raw or prepared data cannot be used as they are
     ├── BundleError    a model bundle is incomplete, altered or of another format
     ├── RunError       a run folder is locked, belongs to another job or cannot be written
+    ├── ReviewError    a review is not allowed, or somebody else was faster
+    ├── JournalError   a journal of reviews cannot be opened, or was tampered with
     └── MissingExtra   a command needs a package that is not installed
 
 The message says where, what was found, what was expected, and what to do, in one line. Commands print it as
@@ -38,6 +40,14 @@ class BundleError(TrmfinError):
 
 class RunError(TrmfinError):
     """A run folder is locked, belongs to another job or cannot be written."""
+
+
+class ReviewError(TrmfinError):
+    """A review is not allowed, or somebody else was faster."""
+
+
+class JournalError(TrmfinError):
+    """A journal of reviews cannot be opened, or was tampered with."""
 
 
 class MissingExtra(TrmfinError):

@@ -86,7 +86,7 @@ def requirements() -> tuple[set[str], set[str]]:
     """Names of what every installation has, and of what an extra for users adds."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = project["dependencies"]
-    extra = [line for name in ("bench", "dashboard", "explain", "puzzles") for line in project["optional-dependencies"][name]]
+    extra = [line for name in ("bench", "dashboard", "explain", "postgres", "puzzles") for line in project["optional-dependencies"][name]]
     return {re.split(r"[<>=~\[ ]", line)[0] for line in core}, {re.split(r"[<>=~\[ ]", line)[0] for line in extra}
 
 

@@ -1,0 +1,160 @@
+"""The rules of review: who may do what to a case, and what the case is afterwards. Nothing here is stored; `journal.py` does that.
+
+    open ── claim ──▶ claimed ── accept, override ──▶ decided
+                        │  ▲                             ▲
+                        │  └── reject ── awaiting second ┘ approve       an override above the limit needs four eyes
+                        ├── request document ──▶ awaiting document       its owner goes on when the document is there
+                        └── refer ──▶ referred ── claim ──▶ claimed      to somebody who may approve
+
+`release` gives a claimed case back; `undo` makes a case what it was before its last decision, as a new event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+from trmfin.errors import ConfigError, ReviewError
+
+Role = Literal["viewer", "analyst", "approver", "compliance"]
+Action = Literal[
+    "claim", "release", "accept", "override up", "override down", "refer", "request document", "approve", "reject", "undo", "export"
+]
+State = Literal["open", "claimed", "awaiting document", "awaiting second", "referred", "decided"]
+Decision = Literal["", "flagged", "not flagged"]
+ROLES: tuple[Role, ...] = get_args(Role)
+ACTIONS: tuple[Action, ...] = get_args(Action)
+MAY: dict[Role, frozenset[Action]] = {
+    "viewer": frozenset(),
+    "analyst": frozenset(ACTIONS) - {"approve", "reject"},
+    "approver": frozenset(ACTIONS),
+    "compliance": frozenset({"export"}),
+}
+OVERRIDES: dict[Action, Decision] = {"override up": "flagged", "override down": "not flagged"}
+OWNED: tuple[State, ...] = ("claimed", "awaiting document")  # a case that its owner works on
+FROM: dict[Action, tuple[State, ...]] = {  # what a case must be
+    "claim": ("open", "referred"),
+    "release": OWNED,
+    "accept": OWNED,
+    "override up": OWNED,
+    "override down": OWNED,
+    "refer": OWNED,
+    "request document": ("claimed",),
+    "approve": ("awaiting second",),
+    "reject": ("awaiting second",),
+    "undo": ("decided",),
+    "export": get_args(State),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reviewer:
+    """Somebody who has logged in."""
+
+    name: str
+    roles: tuple[Role, ...]
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ConfigError("reviewer: the name is empty; log in again")
+        if unknown := sorted(set(self.roles) - set(ROLES)):
+            raise ConfigError(f"reviewer {self.name!r}: role {unknown[0]!r} is unknown; choose from {', '.join(ROLES)}")
+
+    def may(self, action: Action) -> bool:
+        return any(action in MAY[role] for role in self.roles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewPolicy:
+    """What a house asks of reviews."""
+
+    codes: tuple[str, ...] = ("document seen", "income verified", "identity doubtful", "known customer", "data wrong", "other")
+    least_note: int = 20  # characters of an override's note
+    four_eyes_above: int = 0  # money at stake, minor units, above which an override needs a second person
+
+    def __post_init__(self) -> None:
+        if not self.codes or self.least_note < 0 or self.four_eyes_above < 0:
+            raise ConfigError("review policy: needs at least one code, and numbers of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A scored sample under review. `version` counts its events: who acts says which version was seen."""
+
+    state: State = "open"
+    owner: str = ""  # who works on it, as the journal names people
+    decision: Decision = ""  # of people; proposed while a second is awaited
+    version: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What somebody wants to do to a case."""
+
+    action: Action
+    code: str = ""
+    note: str = ""
+    model_decision: Decision = ""  # what the score says, which an override goes against
+    at_stake: int = 0  # money, minor units
+
+
+def after(case: Case, step: Step, who: str, reviewer: Reviewer, policy: ReviewPolicy, before_decision: Case | None = None) -> Case:
+    """The case once `who`, as the journal names the reviewer, has taken the step.
+
+    before_decision: what the case was before its last decision, for `undo`. Raises ReviewError where the rules do not allow it.
+    """
+    action = step.action
+    if not reviewer.may(action):
+        needed = [role for role in ROLES if action in MAY[role]]
+        raise ReviewError(f"{action}: {reviewer.name} is {', '.join(reviewer.roles) or 'without a role'}; it takes {' or '.join(needed)}")
+    if case.state not in FROM[action]:
+        raise ReviewError(f"{action}: the case is {case.state}; it must be {' or '.join(FROM[action])}: look at it again")
+    if case.state in OWNED and action != "export" and case.owner != who:
+        raise ReviewError(f"{action}: another reviewer has claimed the case; only they may, until it is released")
+    _check_words(step, policy)
+    return replace(_changed(case, step, who, reviewer, policy, before_decision), version=case.version + 1)
+
+
+def _check_words(step: Step, policy: ReviewPolicy) -> None:
+    """Raises ReviewError where an override lacks its code or note, or goes with the model."""
+    decision = OVERRIDES.get(step.action)
+    if decision is None:
+        return
+    if step.code not in policy.codes:
+        raise ReviewError(f"{step.action}: code {step.code!r} is unknown; choose one of {', '.join(policy.codes)}")
+    if len(step.note.strip()) < policy.least_note:
+        raise ReviewError(f"{step.action}: the note has {len(step.note.strip())} characters; write at least {policy.least_note}, why")
+    if decision == step.model_decision:
+        raise ReviewError(f"{step.action}: the model says {decision} too, so there is nothing to override; accept it")
+
+
+def _changed(case: Case, step: Step, who: str, reviewer: Reviewer, policy: ReviewPolicy, before_decision: Case | None) -> Case:
+    match step.action:
+        case "claim":
+            if case.state == "referred" and "approver" not in reviewer.roles:
+                raise ReviewError("claim: the case was referred to an approver; it takes that role")
+            return replace(case, state="claimed", owner=who)
+        case "release":
+            return replace(case, state="open", owner="")
+        case "refer":
+            return replace(case, state="referred", owner="")
+        case "request document":
+            return replace(case, state="awaiting document")
+        case "accept":
+            return replace(case, state="decided", decision=step.model_decision)
+        case "override up" | "override down":
+            second = step.at_stake > policy.four_eyes_above
+            return replace(case, state="awaiting second" if second else "decided", decision=OVERRIDES[step.action])
+        case "approve" | "reject":
+            if case.owner == who:
+                raise ReviewError(f"{step.action}: four eyes are asked for, and {reviewer.name} proposed it; a second person must")
+            return replace(case, state="decided") if step.action == "approve" else replace(case, state="claimed", decision="")
+        case "undo":
+            if case.owner != who and "approver" not in reviewer.roles:
+                raise ReviewError("undo: only who decided the case, or an approver, may undo it")
+            return replace(before_decision or Case(), owner=case.owner)
+        case "export":
+            return case
