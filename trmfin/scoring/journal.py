@@ -11,12 +11,12 @@ the chain stays whole, and nothing in it leads back.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import polars as pl
 from sqlalchemy import Connection, RowMapping, delete, insert, inspect, make_url, select, update
