@@ -14,7 +14,7 @@ DEMO := build/demo
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: python3 is %d.%d, trmfin needs 3.11 or newer; set PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench,dev,docs,explain,puzzles]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench,dashboard,dev,docs,explain,postgres,puzzles]'
 	@touch $@
 
 demo: $(READY)
@@ -23,6 +23,7 @@ demo: $(READY)
 	$(PY) -m trmfin.score $(SAMPLE)/bundle $(DEMO)/prepared --out $(DEMO)/run --explain topk:10
 	$(PY) -m trmfin.explain $(DEMO)/run
 	$(PY) -m trmfin.evaluate payment_history $(DEMO)/prepared --bundle $(SAMPLE)/bundle --out $(DEMO)/report
+	@echo "look at it in a browser: $(PY) -m trmfin.dashboard $(DEMO)/run"
 
 test: export OMP_NUM_THREADS = 1
 test: $(READY)

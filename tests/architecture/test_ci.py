@@ -52,7 +52,7 @@ def ci(tmp_path: Path, cases: str, broken: str = "nothing", data: bool = False) 
         (tmp_path / "shared" / "data").mkdir(parents=True)
     done = subprocess.run(
         ["bash", checkout / ".ci" / "run"],
-        env={"PATH": f"{tools}:/usr/bin:/bin"},
+        env={"PATH": f"{tools}:/usr/bin:/bin", "TRMFIN_CI_PROGRAMS": "none"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

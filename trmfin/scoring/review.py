@@ -24,6 +24,7 @@ State = Literal["open", "claimed", "awaiting document", "awaiting second", "refe
 Decision = Literal["", "flagged", "not flagged"]
 ROLES: tuple[Role, ...] = get_args(Role)
 ACTIONS: tuple[Action, ...] = get_args(Action)
+STATES: tuple[State, ...] = get_args(State)
 MAY: dict[Role, frozenset[Action]] = {
     "viewer": frozenset(),
     "analyst": frozenset(ACTIONS) - {"approve", "reject"},
@@ -43,7 +44,7 @@ FROM: dict[Action, tuple[State, ...]] = {  # what a case must be
     "approve": ("awaiting second",),
     "reject": ("awaiting second",),
     "undo": ("decided",),
-    "export": get_args(State),
+    "export": STATES,
 }
 
 

@@ -1,0 +1,102 @@
+"""Case: one score, why it is what it is at every step, what was done about it, and what to do now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import streamlit as st
+
+from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, journal, link, reviewer, run
+from trmfin.explaining.charts import by_step, events_of, waterfall
+from trmfin.explaining.pages import as_html
+from trmfin.scoring.review import ACTIONS, FROM, OVERRIDES, Step
+from trmfin.scoring.views import at_stake, next_case
+
+
+def told(reasons: list[dict[str, Any]]) -> None:
+    for reason in reasons:
+        carried = f" · {', '.join(reason['event_ids'])}" if reason["event_ids"] else ""
+        st.markdown(f"{reason['rank']}. **{reason['code']}** {reason['text']}  \n:gray[{reason['contribution']:+.3f} log-odds{carried}]")
+
+
+look, name, me = run(), st.query_params.get("case", ""), reviewer()
+if not name:
+    st.title("Case")
+    st.info("No case is chosen. Open one from the queue.")
+    link("queue", "To the queue")
+    st.stop()
+with errors_shown():
+    row, record, case = look.row(name), look.record(name), journal().case(look.seal, name)
+    past = journal().history(look.seal, name)
+    names = journal().words([word for event in past for word in (event.who, event.note) if word])
+if row is None:
+    st.title(name)
+    st.error("This run has no such sample. Check the address, or choose the case from the queue.")
+    st.stop()
+st.title(name)
+st.markdown(
+    f"**Score {row['score']:.4f}** · band {row['band']} · model: {row['decision']} at a cut-off of {look.policy.cutoff:.4g} · "
+    f"review: **{case.state}**" + (f" by {names.get(case.owner, 'somebody erased')}" if case.owner else "")
+)
+left, right = st.columns([3, 2])
+with left:
+    if record is None:
+        st.info("This score has no record: it was not among those that `--explain` asked for. Score with `--explain all`, say.")
+    else:
+        for why in record["needs_human"]:
+            st.warning(f"A person must look: {why}.")
+        st.subheader("Why")
+        told(record["reasons"])
+        if not record["reasons"]:
+            st.markdown("Nothing raises this score above the comparison's.")
+        if record["mitigating"]:
+            st.markdown("What lowers it:")
+        told(record["mitigating"])
+        steps = waterfall(record)
+        chart = (
+            alt.Chart(steps)
+            .mark_bar()
+            .encode(
+                y=alt.Y("part:N", sort=None, title=None),
+                x=alt.X("start:Q", title="log-odds"),
+                x2="end:Q",
+                color=alt.Color(
+                    "kind:N", scale=alt.Scale(domain=["raises", "lowers", "whole"], range=[RAISES, LOWERS, NEUTRAL]), title=None
+                ),
+                tooltip=["part", alt.Tooltip("value:Q", format="+.3f")],
+            )
+        )
+        st.altair_chart(chart, width="stretch")
+        st.caption(f"From the comparison to the score; base + values miss the run's log-odds by {record['attribution']['residual']:.1e}.")
+        st.subheader("At each recursion step")
+        st.dataframe(by_step(record), hide_index=True, width="stretch")
+        st.subheader("Events")
+        st.dataframe(events_of(record), hide_index=True, width="stretch")
+        st.download_button("Case file (HTML, prints well)", as_html(record), f"{name}.html", "text/html")
+with right:
+    st.subheader("Review")
+    possible = [action for action in ACTIONS if case.state in FROM[action] and me.may(action) and action != "export"]
+    if not possible:
+        st.info("You may look, not act." if not any(me.may(action) for action in ACTIONS) else "There is nothing to do here now.")
+    else:
+        action = st.selectbox("What to do", possible)
+        code = st.selectbox("Code", journal().policy.codes) if action in OVERRIDES else ""
+        note = st.text_area("Note" + (f", at least {journal().policy.least_note} characters" if action in OVERRIDES else ""))
+        if st.button(action.capitalize(), type="primary"):
+            step = Step(action=action, code=code, note=note.strip(), model_decision=row["decision"], at_stake=at_stake(record))
+            with errors_shown():
+                journal().act(me, look.seal, name, step, seen=case.version, record=record["sha256"] if record else "")
+            st.rerun()
+    with errors_shown():
+        following = next_case(look, journal().reviewed(look.seal), name)
+    if following:
+        link("case", "Next open case", case=following)
+    st.subheader("What was done")
+    for event in reversed(past):
+        said = f" · {event.code}" if event.code else ""
+        st.markdown(f"**{event.action}**{said} · {names.get(event.who, 'somebody erased')} · {event.time[:16].replace('T', ' ')} UTC")
+        if event.note:
+            st.caption(names.get(event.note, "the note was erased"))
+    if not past:
+        st.caption("Nothing yet.")

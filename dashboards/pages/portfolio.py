@@ -1,0 +1,55 @@
+"""Portfolio: how many scores there are, where they lie, and what waits for people."""
+
+from __future__ import annotations
+
+import altair as alt
+import streamlit as st
+
+from dashboards.frame import NEUTRAL, RAISES, errors_shown, journal, run
+from trmfin.scoring.views import by_band, distribution
+
+look = run()
+st.title("Portfolio")
+st.caption(f"{look.name} · as of {look.manifest['times']['finished'][:16].replace('T', ' ')} UTC · policy {look.policy.version}")
+if not look.rows:
+    st.info("This run holds no scores: its input had no rows. Score a folder with samples.")
+    st.stop()
+with errors_shown():
+    bands, scores, reviewed = by_band(look), distribution(look), journal().reviewed(look.seal)
+    flagged = look.flagged
+for column, (label, value) in zip(
+    st.columns(4),
+    (
+        ("Scores", f"{look.rows:,}"),
+        (f"Flagged, at {look.policy.cutoff:.4g} or more", f"{flagged:,} ({flagged / look.rows:.1%})"),
+        ("Explained", f"{look.manifest.get('records', {}).get('count', 0):,}"),
+        ("Cases acted on", f"{len(reviewed):,}"),
+    ),
+    strict=True,
+):
+    column.metric(label, value)
+st.subheader("Where scores lie")
+bars = (
+    alt.Chart(scores)
+    .mark_bar(color=NEUTRAL)
+    .encode(
+        x=alt.X("lower:Q", title="score (higher = riskier)", bin="binned", scale=alt.Scale(domain=[0, 1])),
+        x2="upper:Q",
+        y=alt.Y("samples:Q", title="samples"),
+        tooltip=["lower", "upper", "samples"],
+    )
+)
+cut = alt.Chart({"values": [{"cutoff": look.policy.cutoff}]}).mark_rule(color=RAISES, strokeDash=[4, 3]).encode(x="cutoff:Q")
+st.altair_chart(bars + cut, width="stretch")
+st.caption(f"The dashed line is the policy's cut-off, {look.policy.cutoff:.4g}.")
+st.subheader("Bands")
+st.dataframe(
+    bands,
+    hide_index=True,
+    width="stretch",
+    column_config={
+        "upper": st.column_config.NumberColumn("highest score", format="%.3f"),
+        "share": st.column_config.NumberColumn("share", format="percent"),
+        "mean_score": st.column_config.NumberColumn("mean score", format="%.4f"),
+    },
+)

@@ -1,0 +1,80 @@
+"""Queue: which cases wait, in which order, and what looking at k of them would find."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboards.frame import errors_shown, journal, link, run
+from trmfin.scoring.review import STATES
+from trmfin.scoring.views import SORTS, Query, outlook, queue
+
+SIZE = 25
+look, asked = run(), st.query_params
+
+
+def chosen(label: str, key: str, values: list[str], nothing: str = "all") -> str:
+    """A choice that stands in the address; "" = none was made."""
+    found = st.selectbox(
+        label,
+        ["", *values],
+        index=([*values].index(asked[key]) + 1) if asked.get(key) in values else 0,
+        format_func=lambda value: value or nothing,
+    )
+    if found != asked.get(key, ""):
+        asked[key] = found
+        asked["page"] = "1"
+    return found
+
+
+st.title("Queue")
+if not look.rows:
+    st.info("This run holds no scores, so nothing waits.")
+    st.stop()
+with st.container(horizontal=True):
+    band = chosen("Band", "band", [name for name, _ in look.policy.bands])
+    decision = chosen("Model says", "decision", ["flagged", "not flagged"])
+    state = chosen("Review", "state", list(STATES))
+    sort = chosen("Sorted by", "sort", [name for name in SORTS if name != "score"], "score") or "score"
+    search = st.text_input("Sample contains", value=asked.get("search", ""))
+if search != asked.get("search", ""):
+    asked["search"], asked["page"] = search, "1"
+page = max(int(asked.get("page", "1")) if asked.get("page", "1").isdigit() else 1, 1)
+with errors_shown():
+    wanted = Query(
+        band=band, decision=decision, state=state, search=search, sort=sort, descending=sort != "sample_id", page=page, size=SIZE
+    )
+    found = queue(look, journal().reviewed(look.seal), wanted)
+pages = max(-(-found.total // SIZE), 1)
+if not found.total:
+    st.info("No case fits these filters. Set one of them back to all.")
+    st.stop()
+st.caption(f"{found.total:,} cases, page {page:,} of {pages:,}; scores lie in [0, 1], higher = riskier")
+for row in found.rows.iter_rows(named=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        link("case", row["sample_id"], case=row["sample_id"])
+        st.markdown(
+            f"**{row['score']:.4f}** · {row['band']} · {row['decision']} · {row['state']}" + (f" · {row['owner']}" if row["owner"] else "")
+        )
+with st.container(horizontal=True):
+    if st.button("Previous page", disabled=page <= 1):
+        asked["page"] = str(page - 1)
+        st.rerun()
+    if st.button("Next page", disabled=page >= pages):
+        asked["page"] = str(page + 1)
+        st.rerun()
+st.subheader("I can look at k")
+k = st.slider("Cases", 1, min(look.rows, 1000), min(look.policy.capacity or 100, look.rows, 1000))
+with errors_shown():
+    expected = outlook(look, k)
+for column, (label, value) in zip(
+    st.columns(4),
+    (
+        ("Expected precision", f"{expected.precision:.1%}"),
+        ("Events found, expected", f"{expected.found:.1f} ({expected.recall:.1%} of all)"),
+        ("Expected cost", f"{expected.cost:,.1f}"),
+        ("Lowest score looked at", f"{expected.cutoff:.4f}"),
+    ),
+    strict=True,
+):
+    column.metric(label, value)
+st.caption("If scores are calibrated: a score of .2 is an event in one of five cases. Costs are the policy's, in its own unit.")

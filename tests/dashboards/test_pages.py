@@ -1,0 +1,192 @@
+"""Every page, as Streamlit runs it: what it shows is what the files and the journal say, and what is wrong is said on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.tree import ROOT
+from tests.explaining.runs import ASKED, Made, explained, records_of
+from trmfin.scoring.journal import Journal
+from trmfin.scoring.review import Reviewer, Step
+from trmfin.scoring.views import opened
+
+testing = pytest.importorskip("streamlit.testing.v1", reason="streamlit is not installed")
+APP = ROOT / "dashboards" / "app.py"
+CLIENTS = 12
+NOTE = "Seen the payslip of May, salary doubled."
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return explained(tmp_path_factory.mktemp("shown"), clients=CLIENTS, asked=replace(ASKED, which="topk:5"))
+
+
+@pytest.fixture
+def page(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., testing.AppTest]]:
+    """Opens a page by its name, of the made run unless said, with parameters in the address."""
+    import streamlit as st
+
+    monkeypatch.setenv("TRMFIN_JOURNAL", f"sqlite:///{tmp_path}/journal.db")
+    monkeypatch.setenv("TRMFIN_REVIEWER", "ann")
+    monkeypatch.setattr("dashboards.frame.at_this_machine", lambda: True)
+
+    def open_(name: str = "portfolio", runs: Path | None = None, **params: str) -> testing.AppTest:
+        monkeypatch.setenv("TRMFIN_RUNS", str(runs or made.run))
+        app = testing.AppTest.from_file(str(APP), default_timeout=60)
+        for key, value in params.items():
+            app.query_params[key] = value
+        if name != "portfolio":
+            app.switch_page(f"pages/{name}.py")
+        app.run()
+        assert not app.exception, app.exception
+        return app
+
+    yield open_
+    for cache in (st.cache_resource, st.cache_data):
+        cache.clear()
+
+
+def said(app: testing.AppTest) -> str:
+    return "\n".join(element.value for element in (*app.markdown, *app.caption, *app.info, *app.error, *app.success, *app.warning))
+
+
+def do(app: testing.AppTest, action: str, code: str | None = None, note: str = "") -> testing.AppTest:
+    """Take a step on the page of a case."""
+    labelled = {box.label: box for box in app.selectbox}
+    labelled["What to do"].select(action)
+    app.run()
+    if code is not None:
+        {box.label: box for box in app.selectbox}["Code"].select(code)
+    if note:
+        app.text_area[0].input(note)
+    (button,) = (button for button in app.button if button.label == action.capitalize())
+    button.click()
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_the_portfolio_counts_what_the_run_holds(page: Callable[..., testing.AppTest], made: Made) -> None:
+    app, run = page(), opened(made.run)
+    assert [metric.value for metric in app.metric] == [str(CLIENTS), f"{run.flagged} ({run.flagged / CLIENTS:.1%})", "5", "0"]
+
+
+def test_the_queue_filters_by_the_address_and_by_hand(page: Callable[..., testing.AppTest], made: Made) -> None:
+    run = opened(made.run)
+    assert f"{CLIENTS} cases, page 1 of 1" in said(page("queue"))
+    app = page("queue", decision="flagged")
+    assert f"{run.flagged} cases" in said(app)
+    {box.label: box for box in app.selectbox}["Review"].select("decided")
+    app.run()
+    assert "No case fits these filters" in said(app) and app.query_params["state"] in ("decided", ["decided"])
+    assert "page 1 of 1" in said(page("queue", page="nonsense"))
+
+
+def test_looking_at_more_cases_finds_more(page: Callable[..., testing.AppTest]) -> None:
+    app = page("queue")
+    app.slider[0].set_value(3)
+    app.run()
+    few = [metric.value for metric in app.metric]
+    app.slider[0].set_value(9)
+    app.run()
+    assert few[0] > app.metric[0].value and few[1] < app.metric[1].value
+
+
+def test_a_case_shows_its_reasons_and_every_step(page: Callable[..., testing.AppTest], made: Made) -> None:
+    record = next(record for record in records_of(made.run) if record["reasons"] and record["mitigating"])
+    text = said(page("case", case=record["sample_id"]))
+    for reason in (*record["reasons"], *record["mitigating"]):
+        assert f"**{reason['code']}** {reason['text']}" in text and f"{reason['contribution']:+.3f} log-odds" in text
+    assert f"**Score {record['inference']['score']:.4f}**" in text and f"by {record['attribution']['residual']:.1e}" in text
+
+
+def test_a_case_without_a_record_says_so_and_one_that_is_not_there_too(page: Callable[..., testing.AppTest], made: Made) -> None:
+    explained_ = {record["sample_id"] for record in records_of(made.run)}
+    other = next(f"s{n}" for n in range(CLIENTS) if f"s{n}" not in explained_)
+    assert "This score has no record" in said(page("case", case=other))
+    assert "This run has no such sample" in said(page("case", case="nobody"))
+    assert "No case is chosen" in said(page("case"))
+
+
+def test_from_a_claim_to_a_decision_with_a_second_pair_of_eyes(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    run, record = opened(made.run), records_of(made.run)[0]
+    name, flagged = record["sample_id"], record["inference"]["decision"] == "flagged"
+    override = "override down" if flagged else "override up"
+    app = do(page("case", case=name), "claim")
+    assert "review: **claimed** by ann" in said(app)
+    assert "the note has 5 characters; write at least 20" in said(do(app, override, "other", "short"))
+    app = do(page("case", case=name), override, "other", NOTE)
+    assert "review: **awaiting second** by ann" in said(app)
+    assert "four eyes are asked for, and ann proposed it" in said(do(app, "approve"))
+    with Journal(f"sqlite:///{tmp_path}/journal.db") as journal:
+        journal.act(Reviewer(name="ben", roles=("approver",)), run.seal, name, Step(action="approve"))
+        assert [event.action for event in journal.history(run.seal, name)] == ["claim", override, "approve"]
+        assert journal.history(run.seal, name)[1].record == record["sha256"]
+        assert journal.verify()[0] == 3
+    text = said(page("case", case=name))
+    assert "review: **decided** by ann" in text and NOTE in text and "**approve** · ben" in text
+    assert page().metric[3].value == "1"
+
+
+def test_somebody_elses_case_cannot_be_taken(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    run, name = opened(made.run), records_of(made.run)[0]["sample_id"]
+    app = page("case", case=name)
+    with Journal(f"sqlite:///{tmp_path}/journal.db") as journal:
+        journal.act(Reviewer(name="ben", roles=("analyst",)), run.seal, name, Step(action="claim"))
+    (button,) = (button for button in app.button if button.label == "Claim")
+    button.click()
+    app.run()
+    assert "claim" in said(app) and not app.exception
+    with Journal(f"sqlite:///{tmp_path}/journal.db") as journal:
+        assert journal.case(run.seal, name).version == 1
+
+
+def test_bytes_and_chain_are_checked_on_demand(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    app = page("audit")
+    for button, words in (
+        ("Check every byte of this run", "3 files are as they were written"),
+        ("Check the journal", "Chain intact, 0 events"),
+    ):
+        (found,) = (one for one in app.button if one.label == button)
+        found.click()
+        app.run()
+        assert words in said(app)
+    folder = Path(shutil.copytree(made.run, tmp_path / "run"))
+    path = folder / "records/part-00000.jsonl"
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+    app = page("audit", runs=folder)
+    app.button[0].click()
+    app.run()
+    assert "records/part-00000.jsonl was changed" in said(app)
+
+
+@pytest.mark.parametrize("name", ["portfolio", "queue", "case", "audit"])
+def test_a_run_that_cannot_be_read_is_a_message_on_every_page(
+    name: str, page: Callable[..., testing.AppTest], made: Made, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(made.run, tmp_path / "run"))
+    path = folder / "scores/part-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    app = page(name, runs=folder, case="s1")
+    assert "cannot be read" in said(app) and "restore it from a copy" in said(app)
+    assert "no manifest.json" in said(page(name, runs=tmp_path, case="s1"))
+
+
+def test_nothing_is_written_to_a_run(page: Callable[..., testing.AppTest], made: Made) -> None:
+    before = {path: path.stat().st_mtime_ns for path in made.run.rglob("*")}
+    name = records_of(made.run)[1]["sample_id"]
+    do(page("case", case=name), "claim")
+    for other in ("portfolio", "queue", "audit"):
+        page(other)
+    assert {path: path.stat().st_mtime_ns for path in made.run.rglob("*")} == before
+
+
+def test_a_visitor_may_look_and_not_act(page: Callable[..., testing.AppTest], made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboards.frame.at_this_machine", lambda: False)
+    app = page("case", case=records_of(made.run)[0]["sample_id"])
+    assert "You may look, not act" in said(app) and not app.button

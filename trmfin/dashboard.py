@@ -1,0 +1,65 @@
+"""`python -m trmfin.dashboard [RUN ...]`: shows runs in a browser, and writes reviews to a journal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trmfin.command import run
+from trmfin.errors import MissingExtra, RunError
+
+JOURNAL = "sqlite:///journal.db"
+
+
+def main(
+    runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN ...]", help="Run folders; by default the sample data's.")] = None,
+    journal: Annotated[str, typer.Option(help="Where reviews are kept: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.")] = JOURNAL,
+    roles: Annotated[Path | None, typer.Option(help='TOML with "person" = ["analyst"]; of people who log in.')] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Name of who works at this machine without a login; default: the account's.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 8501,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+) -> None:
+    """Show scored runs: portfolio, queue, single cases with their reasons, and what people decided about them.
+
+    Runs are only read. Decisions go to the journal, append-only and hash-chained; `python -m trmfin.journal URL` checks it. Without a
+    login (Streamlit's OIDC, [auth] in .streamlit/secrets.toml) people at this machine may decide, people elsewhere may only look.
+
+    \b
+    Example:
+      python -m trmfin.dashboard
+      python -m trmfin.dashboard runs/2026-11-27 runs/2026-11-28 --journal sqlite:///reviews.db
+    """
+    from importlib.util import find_spec
+
+    from trmfin.scoring.access import roles_from
+    from trmfin.scoring.folder import read_manifest
+    from trmfin.scoring.journal import Journal
+    from trmfin.shipped import shipped_folder
+
+    if find_spec("streamlit") is None:
+        raise MissingExtra("the dashboard needs streamlit; pip install 'trmfin[dashboard]'")
+    folders = [folder.resolve() for folder in runs or [shipped_folder("sample_data") / "payments" / "run"]]
+    for folder in folders:
+        if os.pathsep in str(folder):
+            raise RunError(f"{folder}: has {os.pathsep!r} in its path, which separates runs here; move it")
+        read_manifest(folder)
+    if roles is not None:
+        roles_from(roles)
+    Journal(journal).close()
+    pages = shipped_folder("dashboards")
+    given = {"TRMFIN_RUNS": os.pathsep.join(map(str, folders)), "TRMFIN_JOURNAL": journal}
+    given |= {"TRMFIN_ROLES": str(roles.resolve())} if roles else {}
+    given |= {"TRMFIN_REVIEWER": reviewer} if reviewer else {}
+    path = os.pathsep.join(filter(None, (str(pages.parent), os.environ.get("PYTHONPATH"))))
+    options = ["--server.port", str(port), "--server.headless", str(not browser).lower(), "--browser.gatherUsageStats", "false"]
+    command = [sys.executable, "-m", "streamlit", "run", str(pages / "app.py"), *options]
+    raise typer.Exit(subprocess.run(command, env=os.environ | given | {"PYTHONPATH": path}, check=False).returncode)
+
+
+if __name__ == "__main__":
+    run(main)
