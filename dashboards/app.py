@@ -12,6 +12,7 @@ page = st.navigation(
         st.Page("pages/portfolio.py", title="Portfolio", icon=":material/donut_small:", default=True),
         st.Page("pages/queue.py", title="Queue", icon=":material/list:"),
         st.Page("pages/case.py", title="Case", icon=":material/person_search:"),
+        st.Page("pages/performance.py", title="Performance", icon=":material/speed:"),
         st.Page("pages/audit.py", title="Model and audit", icon=":material/verified:"),
     ]
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trmfin import dashboard, evaluate, explain, journal, prepare, puzzle, score, train
+from trmfin import dashboard, evaluate, explain, journal, outcomes, prepare, puzzle, score, train
 from trmfin.command import applications
 
 # Command modules import what is heavy inside their functions, so that asking for help stays quick.
@@ -16,6 +16,7 @@ app = applications(
         "puzzle": puzzle.main,
         "dashboard": dashboard.main,
         "journal": journal.main,
+        "outcomes": outcomes.main,
     }
 )
 

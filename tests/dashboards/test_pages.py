@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.architecture.tree import ROOT
 from tests.explaining.runs import ASKED, Made, explained, records_of
+from trmfin.data.files import raw_from_frame
 from trmfin.scoring.journal import Journal
+from trmfin.scoring.outcomes import append
 from trmfin.scoring.review import Reviewer, Step
 from trmfin.scoring.views import opened
 
@@ -165,7 +169,7 @@ def test_bytes_and_chain_are_checked_on_demand(page: Callable[..., testing.AppTe
     assert "records/part-00000.jsonl was changed" in said(app)
 
 
-@pytest.mark.parametrize("name", ["portfolio", "queue", "case", "audit"])
+@pytest.mark.parametrize("name", ["portfolio", "queue", "case", "performance", "audit"])
 def test_a_run_that_cannot_be_read_is_a_message_on_every_page(
     name: str, page: Callable[..., testing.AppTest], made: Made, tmp_path: Path
 ) -> None:
@@ -190,3 +194,17 @@ def test_a_visitor_may_look_and_not_act(page: Callable[..., testing.AppTest], ma
     monkeypatch.setattr("dashboards.frame.at_this_machine", lambda: False)
     app = page("case", case=records_of(made.run)[0]["sample_id"])
     assert "You may look, not act" in said(app) and not app.button
+
+
+def test_performance_waits_for_outcomes_and_then_judges(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    assert "Too few outcomes are known" in said(page("performance"))
+    whole = explained(tmp_path, clients=60, asked=replace(ASKED, which="topk:1"))
+    run = opened(whole.run)
+    names = run.scores.collect().sort("score")["sample_id"].to_list()
+    table = pl.DataFrame({"sample_id": names, "outcome": [n % 3 == 0 for n in range(60)]}).cast({"outcome": pl.Int8})
+    append(run, raw_from_frame(table, "outcomes"), datetime(2026, 5, 1, tzinfo=UTC))
+    app = page("performance", runs=whole.run)
+    assert "60 of 60 scores have a known outcome" in said(app)
+    table_shown = app.dataframe[0].value
+    values = dict(zip(table_shown["metric"], table_shown["value"], strict=True))
+    assert 0 < values["AUC"] < 1
