@@ -10,6 +10,7 @@ import streamlit as st
 from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, journal, link, reviewer, run
 from trmfin.explaining.charts import by_step, events_of, waterfall
 from trmfin.explaining.pages import as_html
+from trmfin.explaining.record import record_of
 from trmfin.scoring.review import ACTIONS, FROM, OVERRIDES, Step
 from trmfin.scoring.views import at_stake, next_case
 
@@ -27,7 +28,7 @@ if not name:
     link("queue", "To the queue")
     st.stop()
 with errors_shown():
-    row, record, case = look.row(name), look.record(name), journal().case(look.seal, name)
+    row, record, case = look.row(name), record_of(look, name), journal().case(look.seal, name)
     past = journal().history(look.seal, name)
     names = journal().words([word for event in past for word in (event.who, event.note) if word])
 if row is None:

@@ -1,6 +1,7 @@
 """Imports point only downwards, and a heavy library stays behind its wall."""
 
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -119,6 +120,14 @@ def test_a_pipeline_is_a_program_against_public_names() -> None:
 
 def test_a_page_shows_only_what_scoring_and_explaining_give() -> None:
     assert [fault for file in sources("dashboards") for fault in foreign_imports_of_a_page(file)] == []
+
+
+def test_pages_load_no_torch() -> None:
+    named = sorted({found.name for file in sources("dashboards") for found in imports(file) if found.name.startswith("trmfin.")})
+    assert len(named) > 5
+    modules = sorted({name if (ROOT / (name.replace(".", "/") + ".py")).exists() else name.rpartition(".")[0] for name in named})
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_every_import_is_a_declared_dependency_and_every_dependency_is_imported() -> None:

@@ -15,6 +15,7 @@ from trmfin.data.files import read_json, write_json
 from trmfin.data.seal import sealed
 from trmfin.errors import ConfigError, RunError
 from trmfin.explaining.explainer import Asked
+from trmfin.explaining.record import record_of
 from trmfin.scoring.views import Query, Run, at_stake, by_band, distribution, next_case, opened, outlook, queue
 
 NOBODY = pl.DataFrame(schema={"sample_id": pl.String, "state": pl.String, "owner": pl.String, "decision": pl.String, "version": pl.Int64})
@@ -97,8 +98,8 @@ def test_the_outlook_is_what_calibrated_scores_expect(run: Run, scores: np.ndarr
 
 def test_records_are_found_by_sample_and_the_rest_have_none(run: Run) -> None:
     best = queue(run, NOBODY, Query(size=4)).rows["sample_id"].to_list()
-    assert [bool(run.record(name)) for name in best] == [True, True, True, False] and run.record("nobody") is None
-    record = run.record(best[0])
+    assert [bool(record_of(run, name)) for name in best] == [True, True, True, False] and record_of(run, "nobody") is None
+    record = record_of(run, best[0])
     assert record and record["sample_id"] == best[0] and at_stake(record) == record["data"]["case"]["sample"]["limit"] > 0
     assert at_stake(None) == 0
     row = run.row(best[0])
@@ -146,7 +147,25 @@ def test_a_cut_record_says_so(made: Made, tmp_path: Path) -> None:
     for path in (folder / "records").glob("*.parquet"):
         _cut(path)
     with pytest.raises(RunError, match="cannot be read"):
-        run.record("s1")
+        record_of(run, "s1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: pl.lit(text.replace('"decided_by":"model"', '"decided_by":"human"')),
+        lambda text: pl.lit(text[:-5]),
+        lambda text: pl.lit("[]"),
+    ],
+)
+def test_a_changed_record_is_not_shown(change: Any, made: Made, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made.run, tmp_path / "run"))
+    path = next((folder / "records").glob("*.parquet"))
+    table = pl.read_parquet(path)
+    name, text = table.row(0, named=True)["sample_id"], table["record"][0]
+    table.with_columns(record=pl.when(pl.col("sample_id") == name).then(change(text)).otherwise("record")).write_parquet(path)
+    with pytest.raises(RunError, match=f"the record of {name}: (was changed|is no)"):
+        record_of(opened(folder), name)
 
 
 def test_a_run_without_rows_or_records_is_no_error(made: Made, tmp_path: Path) -> None:
@@ -156,6 +175,6 @@ def test_a_run_without_rows_or_records_is_no_error(made: Made, tmp_path: Path) -
     bare |= {"files": {}, "counts": {"rows": 0, "shards": 0, "bands": dict.fromkeys(manifest["counts"]["bands"], 0)}}
     write_json(sealed(bare), empty.run / "manifest.json")
     run = opened(empty.run)
-    assert run.records is None and run.record("s1") is None and run.rows == run.flagged == 0
+    assert run.records is None and record_of(run, "s1") is None and run.rows == run.flagged == 0
     assert queue(run, NOBODY, Query()).total == 0 and distribution(run)["samples"].sum() == 0
     assert outlook(run, 5).looked_at == 0 and by_band(run)["samples"].sum() == 0

@@ -15,6 +15,7 @@ import polars as pl
 
 from trmfin.errors import RunError
 from trmfin.explaining.case import moments
+from trmfin.scoring.views import Run, collected
 
 VERSION = 1
 PREVIOUS, OWN = "prev_sha256", "sha256"
@@ -62,7 +63,7 @@ def checked(lines: Iterable[bytes], root: str, end: str, where: str) -> Iterator
     """
     previous, number = root, 0
     for number, text in enumerate(lines, start=1):
-        record = _parsed(text, f"{where}, line {number}")
+        record = parsed(text, f"{where}, line {number}")
         if line(record) != text:
             raise RunError(f"{where}, line {number}: is not written as records are, so it was edited; restore the file")
         if record[PREVIOUS] != previous:
@@ -80,7 +81,8 @@ def checked(lines: Iterable[bytes], root: str, end: str, where: str) -> Iterator
         raise RunError(f"{where}: ends with line {number}, but more records were written; restore the file")
 
 
-def _parsed(text: bytes, where: str) -> dict[str, Any]:
+def parsed(text: bytes, where: str) -> dict[str, Any]:
+    """A record's line, unchecked but for its form. Raises RunError where it is none, or of another version."""
     try:
         record = json.loads(text)
     except ValueError as problem:
@@ -89,6 +91,24 @@ def _parsed(text: bytes, where: str) -> dict[str, Any]:
         raise RunError(f"{where}: is no record; restore the file")
     if record.get("schema_version") != VERSION:
         raise RunError(f"{where}: schema_version {record.get('schema_version')!r}, this version reads {VERSION}; update trmfin")
+    return record
+
+
+def record_of(run: Run, sample_id: str) -> dict[str, Any] | None:
+    """A sample's record, from the run's tables; None where it has none.
+
+    Its own hash and its score are checked, not the whole chain. Raises RunError where it was changed or cannot be read.
+    """
+    if run.records is None:
+        return None
+    found = collected(run.records.filter(pl.col("sample_id") == sample_id).select("record", "score"), run.folder)
+    if found.is_empty():
+        return None
+    text, score = found.row(0)
+    where = f"{run.folder}, the record of {sample_id}"
+    record = parsed(text.encode(), where)
+    if sealed(record, record[PREVIOUS]) != record or record["sample_id"] != sample_id or record["inference"]["score"] != score:
+        raise RunError(f"{where}: was changed, its hash does not fit; restore the run from a copy")
     return record
 
 

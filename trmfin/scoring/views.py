@@ -5,7 +5,6 @@ A run of a million rows is never read whole for a page: queries are lazy, sorted
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,14 +78,6 @@ class Run:
         """A sample's scores; None where the run has no such sample."""
         found = collected(self.scores.filter(pl.col("sample_id") == sample_id), self.folder)
         return found.row(0, named=True) if len(found) else None
-
-    def record(self, sample_id: str) -> dict[str, Any] | None:
-        """A sample's record; None where it has none. Raises RunError where the file cannot be read."""
-        if self.records is None:
-            return None
-        found = collected(self.records.filter(pl.col("sample_id") == sample_id).select("record"), self.folder)["record"]
-        record: dict[str, Any] | None = json.loads(found[0]) if len(found) else None
-        return record
 
     def files(self, part: str) -> list[Path]:
         """The Parquet files of `scores` or `records`, as the manifest names them."""
