@@ -1,4 +1,7 @@
-"""A real browser, two people, one journal: from the queue to a decision, a second pair of eyes, the case file and the checked chain."""
+"""A real browser, two people, one journal: from the queue to a decision, a second pair of eyes, the case file and the checked chain.
+
+With TRMFIN_SCREENSHOTS=docs/pictures the pages' pictures in the documents are taken anew.
+"""
 
 from __future__ import annotations
 
@@ -88,10 +91,22 @@ def opened_case(browser: Any, address: str, errors: list[str]) -> Any:
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(address)
     page.get_by_role("heading", name="Portfolio").wait_for()
+    taken(page, "portfolio", chart=True)
     page.get_by_role("link", name="Queue").click()
+    page.get_by_role("link", name=CASE).wait_for()
+    taken(page, "queue")
     page.get_by_role("link", name=CASE).click()
     page.get_by_role("heading", name=CASE).wait_for()
     return page
+
+
+def taken(page: Any, name: str, chart: bool = False) -> None:
+    """A picture of the page, where pictures are wanted."""
+    if folder := os.environ.get("TRMFIN_SCREENSHOTS"):
+        if chart:
+            page.locator("canvas").first.wait_for()
+        page.wait_for_timeout(1500)
+        page.screenshot(path=ROOT / folder / f"dashboard-{name}.png")
 
 
 def choose(page: Any, label: str, option: str) -> None:
@@ -116,6 +131,7 @@ def test_from_the_queue_to_a_checked_chain(journal: str, tmp_path: Path) -> None
         page.get_by_label("Note, at least 20 characters").press("Tab")
         page.get_by_role("button", name="Override down").click()
         page.get_by_text("awaiting second by ann").wait_for()
+        taken(page, "case", chart=True)
         with page.expect_download() as download:
             page.get_by_role("button", name="Case file").click()
         assert CASE in Path(download.value.path()).read_text()
@@ -129,6 +145,7 @@ def test_from_the_queue_to_a_checked_chain(journal: str, tmp_path: Path) -> None
         second.get_by_role("link", name="Model and audit").click()
         second.get_by_role("button", name="Check the journal").click()
         second.get_by_text("Chain intact, 3 events").wait_for()
+        taken(second, "audit")
         browser.close()
     assert [error for error in errors if "_stcore" not in error and "404" not in error] == []
     with Journal(journal, create=False) as found:
