@@ -59,12 +59,30 @@ def choose_run() -> None:
         st.query_params["run"] = chosen
     me = reviewer()
     st.sidebar.caption(f"{me.name}: {', '.join(me.roles)}")
+    if login_is_configured():
+        if st.user.get("is_logged_in"):
+            st.sidebar.button("Log out", on_click=st.logout)
+        else:
+            st.sidebar.button("Log in", on_click=st.login)
+
+
+def login_is_configured() -> bool:
+    """Whether Streamlit's secrets have [auth]."""
+    try:
+        return "auth" in st.secrets
+    except FileNotFoundError:  # there are no secrets
+        return False
 
 
 def run() -> Run:
     """The run that is looked at."""
-    found = folders()
-    folder = found.get(st.query_params.get("run", "")) or next(iter(found.values()))
+    name = st.query_params.get("run", "")
+    return opened_run(name if name in folders() else next(iter(folders())))
+
+
+def opened_run(name: str) -> Run:
+    """A run by what it is called in the address; opened once, until its manifest changes."""
+    folder = folders()[name]
     with errors_shown():
         path = folder / MANIFEST
         return _run(str(folder), path.stat().st_mtime if path.exists() else 0.0)
@@ -81,6 +99,17 @@ def reviewer() -> Reviewer:
 def at_this_machine() -> bool:
     """Whether the browser runs here. Behind a proxy everybody seems to, so what a proxy passed on counts as elsewhere."""
     return st.context.ip_address is None and not any(name.lower().startswith(("x-forwarded", "forwarded")) for name in st.context.headers)
+
+
+def chosen(label: str, key: str, values: list[str], nothing: str = "all") -> str:
+    """A choice that stands in the address, which then shows its first page; "" = none was made, shown as `nothing`."""
+    asked = st.query_params
+    index = values.index(asked[key]) + 1 if asked.get(key) in values else 0
+    found = st.selectbox(label, ["", *values], index=index, format_func=lambda value: value or nothing)
+    if found != asked.get(key, ""):
+        asked[key] = found
+        asked["page"] = "1"
+    return found
 
 
 def link(page: str, label: str, **params: str) -> None:

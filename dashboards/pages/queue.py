@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboards.frame import errors_shown, journal, link, run
+from dashboards.frame import chosen, errors_shown, journal, link, run
 from trmfin.scoring.review import STATES
 from trmfin.scoring.views import SORTS, Query, outlook, queue
 
 SIZE = 25
 look, asked = run(), st.query_params
-
-
-def chosen(label: str, key: str, values: list[str], nothing: str = "all") -> str:
-    """A choice that stands in the address; "" = none was made."""
-    found = st.selectbox(
-        label,
-        ["", *values],
-        index=([*values].index(asked[key]) + 1) if asked.get(key) in values else 0,
-        format_func=lambda value: value or nothing,
-    )
-    if found != asked.get(key, ""):
-        asked[key] = found
-        asked["page"] = "1"
-    return found
-
 
 st.title("Queue")
 if not look.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -169,7 +170,7 @@ def test_bytes_and_chain_are_checked_on_demand(page: Callable[..., testing.AppTe
     assert "records/part-00000.jsonl was changed" in said(app)
 
 
-@pytest.mark.parametrize("name", ["portfolio", "queue", "case", "performance", "audit"])
+@pytest.mark.parametrize("name", ["portfolio", "queue", "case", "performance", "drift", "audit"])
 def test_a_run_that_cannot_be_read_is_a_message_on_every_page(
     name: str, page: Callable[..., testing.AppTest], made: Made, tmp_path: Path
 ) -> None:
@@ -208,3 +209,10 @@ def test_performance_waits_for_outcomes_and_then_judges(page: Callable[..., test
     table_shown = app.dataframe[0].value
     values = dict(zip(table_shown["metric"], table_shown["value"], strict=True))
     assert 0 < values["AUC"] < 1
+
+
+def test_drift_needs_a_second_run_and_then_compares(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    assert "Drift needs a second run" in said(page("drift"))
+    other = Path(shutil.copytree(made.run, tmp_path / "earlier"))
+    app = page("drift", runs=Path(f"{made.run}{os.pathsep}{other}"))
+    assert app.metric[0].value == "0.0000" and "Stable: below 0.1" in said(app)

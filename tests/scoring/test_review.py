@@ -46,7 +46,9 @@ def test_a_case_is_claimed_by_one_and_worked_on_by_them_alone() -> None:
     assert claimed == CLAIMED
     with pytest.raises(ReviewError, match="another reviewer has claimed the case"):
         told(claimed, Step(action="accept", model_decision="flagged"), BEN)
-    assert told(claimed, Step(action="release")) == Case(version=2)
+    assert told(claimed, Step(action="release")) == told(claimed, Step(action="release"), BEN) == Case(version=2)
+    with pytest.raises(ReviewError, match="another reviewer has claimed the case"):
+        told(claimed, Step(action="release"), Reviewer(name="eve", roles=("analyst",)))
     waiting = told(claimed, Step(action="request document"))
     assert (waiting.state, waiting.owner) == ("awaiting document", "ann")
     assert told(waiting, Step(action="accept", model_decision="not flagged")).decision == "not flagged"

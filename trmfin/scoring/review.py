@@ -113,7 +113,8 @@ def after(case: Case, step: Step, who: str, reviewer: Reviewer, policy: ReviewPo
         raise ReviewError(f"{action}: {reviewer.name} is {', '.join(reviewer.roles) or 'without a role'}; it takes {' or '.join(needed)}")
     if case.state not in FROM[action]:
         raise ReviewError(f"{action}: the case is {case.state}; it must be {' or '.join(FROM[action])}: look at it again")
-    if case.state in OWNED and action != "export" and case.owner != who:
+    frees = action == "release" and "approver" in reviewer.roles  # a case whose owner is away
+    if case.state in OWNED and action != "export" and case.owner != who and not frees:
         raise ReviewError(f"{action}: another reviewer has claimed the case; only they may, until it is released")
     _check_words(step, policy)
     return replace(_changed(case, step, who, reviewer, policy, before_decision), version=case.version + 1)
