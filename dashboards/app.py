@@ -14,6 +14,7 @@ page = st.navigation(
         st.Page("pages/case.py", title="Case", icon=":material/person_search:"),
         st.Page("pages/performance.py", title="Performance", icon=":material/speed:"),
         st.Page("pages/drift.py", title="Drift", icon=":material/trending_flat:"),
+        st.Page("pages/export.py", title="Export", icon=":material/download:"),
         st.Page("pages/audit.py", title="Model and audit", icon=":material/verified:"),
     ]
 )

@@ -14,7 +14,7 @@ import streamlit as st
 from trmfin.scoring.access import roles_from, who
 from trmfin.scoring.folder import MANIFEST
 from trmfin.scoring.journal import Journal
-from trmfin.scoring.review import Reviewer
+from trmfin.scoring.review import Reviewer, Step
 from trmfin.scoring.views import Problem, Run, opened
 
 RUNS, JOURNAL, ROLES, REVIEWER = "TRMFIN_RUNS", "TRMFIN_JOURNAL", "TRMFIN_ROLES", "TRMFIN_REVIEWER"  # what the command sets
@@ -99,6 +99,12 @@ def reviewer() -> Reviewer:
 def at_this_machine() -> bool:
     """Whether the browser runs here. Behind a proxy everybody seems to, so what a proxy passed on counts as elsewhere."""
     return st.context.ip_address is None and not any(name.lower().startswith(("x-forwarded", "forwarded")) for name in st.context.headers)
+
+
+def exported(seal: str, sample_id: str, what: str) -> None:
+    """Note in the journal that something left: of a case, or of the whole run (sample_id "")."""
+    with errors_shown():
+        journal().act(reviewer(), seal, sample_id, Step(action="export", code=what))
 
 
 def chosen(label: str, key: str, values: list[str], nothing: str = "all") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -63,10 +62,10 @@ def _found(records: Iterable[dict[str, Any]], name: str, run_folder: Path) -> di
 
 
 def _printed(record: dict[str, Any], form: str) -> None:
-    from trmfin.explaining.pages import as_html, as_text
+    from trmfin.explaining.pages import as_html, as_json, as_text
 
     if form == "json":
-        typer.echo(json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False))
+        typer.echo(as_json(record))
     elif form == "html":
         typer.echo(as_html(record), nl=False)
     else:

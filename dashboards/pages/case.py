@@ -7,9 +7,10 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
-from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, journal, link, reviewer, run
+from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, exported, journal, link, reviewer, run
 from trmfin.explaining.charts import by_step, events_of, waterfall
-from trmfin.explaining.pages import as_html
+from trmfin.explaining.exports import notice
+from trmfin.explaining.pages import as_html, as_json
 from trmfin.explaining.record import record_of
 from trmfin.scoring.review import ACTIONS, FROM, OVERRIDES, Step
 from trmfin.scoring.views import at_stake, next_case
@@ -74,7 +75,17 @@ with left:
         st.dataframe(by_step(record), hide_index=True, width="stretch")
         st.subheader("Events")
         st.dataframe(events_of(record), hide_index=True, width="stretch")
-        st.download_button("Case file (HTML, prints well)", as_html(record), f"{name}.html", "text/html")
+        if me.may("export"):
+            with st.container(horizontal=True):
+                page = as_html(record)
+                st.download_button("Case file (HTML)", page, f"{name}.html", "text/html", on_click=exported, args=(look.seal, name, "html"))
+                text = as_json(record)
+                st.download_button(
+                    "Record (JSON)", text, f"{name}.json", "application/json", on_click=exported, args=(look.seal, name, "json")
+                )
+                if row["decision"] == "flagged" and not record["needs_human"]:
+                    draft = notice(record)
+                    st.download_button("Draft of a notice", draft, f"{name}.txt", on_click=exported, args=(look.seal, name, "notice"))
 with right:
     st.subheader("Review")
     possible = [action for action in ACTIONS if case.state in FROM[action] and me.may(action) and action != "export"]

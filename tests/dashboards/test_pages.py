@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -216,3 +217,28 @@ def test_drift_needs_a_second_run_and_then_compares(page: Callable[..., testing.
     other = Path(shutil.copytree(made.run, tmp_path / "earlier"))
     app = page("drift", runs=Path(f"{made.run}{os.pathsep}{other}"))
     assert app.metric[0].value == "0.0000" and "Stable: below 0.1" in said(app)
+
+
+def test_an_export_is_checked_first_and_noted_in_the_journal(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    app = page("export")
+    app.radio[0].set_value(app.radio[0].options[-1])
+    app.button[0].click()
+    app.run()
+    assert not app.exception and "Download" in app.get("download_button")[0].proto.label
+    frame = importlib.import_module("dashboards.frame")
+    frame.exported(opened(made.run).seal, "", "zip")
+    with Journal(f"sqlite:///{tmp_path}/journal.db") as journal:
+        assert [(event.action, event.code, event.case) for event in journal.events()] == [("export", "zip", "")]
+    folder = Path(shutil.copytree(made.run, tmp_path / "run"))
+    (folder / "records/part-00000.jsonl").write_bytes(b"")
+    app = page("export", runs=folder)
+    app.radio[0].set_value(app.radio[0].options[-1])
+    app.button[0].click()
+    app.run()
+    assert "records/part-00000.jsonl was changed" in said(app)
+
+
+def test_a_visitor_exports_nothing(page: Callable[..., testing.AppTest], made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboards.frame.at_this_machine", lambda: False)
+    assert "You may look, not export" in said(page("export"))
+    assert not page("case", case=records_of(made.run)[0]["sample_id"]).get("download_button")

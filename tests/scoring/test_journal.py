@@ -97,6 +97,16 @@ def test_what_the_rules_refuse_is_not_written(url: str, journals: Callable[..., 
     assert journal.verify()[0] == 1
 
 
+def test_a_whole_run_can_be_exported_and_nothing_else_be_done_to_it(url: str, journals: Callable[..., Journal]) -> None:
+    journal = journals(url)
+    event = journal.act(ANN, RUN, "", Step(action="export", code="zip"))
+    assert (event.case, event.code) == ("", "zip") and journal.reviewed(RUN).is_empty() and journal.verify()[0] == 1
+    journal.act(CLEO, RUN, "s1", Step(action="export", code="html"))
+    assert journal.case(RUN, "s1").state == "open" and journal.verify()[0] == 2
+    with pytest.raises(ReviewError, match="a whole run can only be exported"):
+        journal.act(ANN, RUN, "", CLAIM)
+
+
 def test_undo_gives_back_what_was_before_and_is_an_event_of_its_own(url: str, journals: Callable[..., Journal]) -> None:
     journal = journals(url, ReviewPolicy(four_eyes_above=1_000_00))
     steps = [(ANN, CLAIM), (ANN, Step(**vars(DOWN) | {"at_stake": 1_000_01})), (BEN, Step(action="approve"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -88,6 +89,11 @@ def as_html(record: Mapping[str, Any]) -> str:
         f"<h2>Log-odds added by each player, after each step</h2><table><tr><th>player{heads}<th>{players}{ends}</table>"
         f"<h2>Record</h2><p class=muted>Checks: {checks}.</p><table>{facts}</table></html>\n"
     )
+
+
+def as_json(record: Mapping[str, Any]) -> str:
+    """Indented, keys sorted."""
+    return json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False)
 
 
 def _told(reason: Mapping[str, Any]) -> str:

@@ -73,13 +73,17 @@ class Journal:
         self.close()
 
     def act(self, reviewer: Reviewer, run: str, sample_id: str, step: Step, *, seen: int | None = None, record: str = "") -> Event:
-        """Append what a reviewer does to a case, and change the case. seen: its version that the reviewer looked at.
+        """Append what a reviewer does to a case, and change the case. sample_id "": the whole run, which can be exported.
 
-        Raises ReviewError where the rules do not allow it, or where the case was changed since: nothing is written then.
+        seen: the case's version that the reviewer looked at. Raises ReviewError where the rules do not allow it, or where the case was
+        changed since: nothing is written then.
         """
+        if not sample_id and step.action != "export":
+            raise ReviewError(f"{step.action}: no case is named; a whole run can only be exported")
         with self._transaction(write=True) as connection:
             head = connection.execute(select(HEAD).with_for_update()).one()
-            who, name = (self._pseudonym(connection, *pair) for pair in (("reviewer", reviewer.name), ("sample", sample_id)))
+            who = self._pseudonym(connection, "reviewer", reviewer.name)
+            name = self._pseudonym(connection, "sample", sample_id) if sample_id else ""
             case = _case(connection, run, name)
             if seen is not None and seen != case.version:
                 raise ReviewError(f"{step.action}: the case was changed meanwhile (it is {case.state}); look at it again")
@@ -125,7 +129,9 @@ class Journal:
         joined = CASES.outerjoin(owner, CASES.c.owner == owner.c.pseudonym).outerjoin(sample, CASES.c.case == sample.c.pseudonym)
         columns = (sample.c.words, CASES.c.state, owner.c.words, CASES.c.decision, CASES.c.version)
         with self._transaction() as connection:
-            rows = connection.execute(select(*columns).select_from(joined).where(CASES.c.run == run).order_by(CASES.c.case)).all()
+            rows = connection.execute(
+                select(*columns).select_from(joined).where(CASES.c.run == run, CASES.c.case != "").order_by(CASES.c.case)
+            ).all()
         return pl.DataFrame([tuple(row) for row in rows], schema=REVIEWED, orient="row")
 
     def words(self, pseudonyms: list[str]) -> dict[str, str]:

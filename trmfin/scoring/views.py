@@ -5,6 +5,7 @@ A run of a million rows is never read whole for a page: queries are lazy, sorted
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -162,6 +163,18 @@ def next_case(run: Run, reviewed: pl.DataFrame, but: str) -> str:
     """The riskiest flagged case that is open, other than `but`; "" where there is none."""
     found = queue(run, reviewed, Query(decision="flagged", state="open", size=2)).rows["sample_id"].to_list()
     return next((name for name in found if name != but), "")
+
+
+def with_reviews(run: Run, reviewed: pl.DataFrame) -> pl.DataFrame:
+    """Every score of the run with what people made of it: state, owner, review (their decision), in the run's order."""
+    states = reviewed.filter(pl.col("sample_id").is_not_null()).select("sample_id", "state", "owner", review="decision").lazy()
+    return collected(run.scores.join(states, on="sample_id", how="left", maintain_order="left"), run.folder)
+
+
+def as_parquet(table: pl.DataFrame) -> bytes:
+    out = io.BytesIO()
+    table.write_parquet(out)
+    return out.getvalue()
 
 
 def distribution(run: Run) -> pl.DataFrame:
