@@ -46,10 +46,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(journal: str, reviewer: str, folder: Path) -> Iterator[str]:
+def served(journal: str, reviewer: str, folder: Path, run: Path = RUN) -> Iterator[str]:
     """The dashboard as a process of its own; its address."""
     port = free_port()
-    command = [sys.executable, "-m", "trmfin.dashboard", str(RUN), "--port", str(port), "--no-browser"]
+    command = [sys.executable, "-m", "trmfin.dashboard", str(run), "--port", str(port), "--no-browser"]
     command += ["--journal", journal, "--reviewer", reviewer]
     with (folder / f"{reviewer}.log").open("w") as log:
         process = subprocess.Popen(
