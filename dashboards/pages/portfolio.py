@@ -10,7 +10,7 @@ from trmfin.scoring.views import by_band, distribution
 
 look = run()
 st.title("Portfolio")
-st.caption(f"{look.name} · as of {look.manifest['times']['finished'][:16].replace('T', ' ')} UTC · policy {look.policy.version}")
+st.caption(f"{look.name} · scored {look.manifest['times']['finished'][:16].replace('T', ' ')} UTC · policy {look.policy.version}")
 if not look.rows:
     st.info("This run holds no scores: its input had no rows. Score a folder with samples.")
     st.stop()
