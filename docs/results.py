@@ -118,7 +118,7 @@ SECTIONS = {  # report → section
     ),
     "cards-week": Section(
         title="Card fraud: the same week, trained on seven days",
-        question="The Handbook's own protocol: trained on 25 to 31 July.",
+        question="The Handbook's own protocol: trained on 25 to 31 July. Seconds are of one core, another training on the other.",
         commands=(
             f"{CARDS} --out build/cards-week-report --baselines logistic,lightgbm,windows,gru --seeds 3 --train-days 7"
             " --test-start 2018-08-08 --test-days 7 --known-from-days 7",

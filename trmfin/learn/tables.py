@@ -167,13 +167,14 @@ def cost_table(costs: dict[str, Any], models: dict[str, Any]) -> str:
 
 def fairness_parts(fairness: dict[str, Any]) -> list[str]:
     """One table an attribute with a row a group and model, one of the gaps between groups, and the notes."""
-    head = ["rows", "base rate", "model", "mean score", "mean score / base rate", "AUC", "KS"]
+    measured = [name for name in ("auc", "ks") if _has(fairness, name)]  # reports of before KS was measured have none
+    head = ["rows", "base rate", "model", "mean score", "mean score / base rate", *(NAMES[name] for name in measured)]
     head += ["flagged", "flagged of events (TPR)", "of non-events"]
     parts, gaps = [], []
     for attribute in fairness["attributes"]:
         models = dict(sorted(attribute["models"].items(), key=lambda model: model[0] != "trm"))
         lines = zip(*(model["groups"] for model in models.values()), strict=True)
-        rows = [row for each in lines for row in _group_rows(list(models), each)]
+        rows = [row for each in lines for row in _group_rows(list(models), each, measured)]
         parts.append(_table([attribute["name"], *head], rows))
         gaps += [_gap_row(attribute["name"], name, model) for name, model in models.items() if "air" in model]
     if gaps:
@@ -198,14 +199,20 @@ def _mix_table(attribute: dict[str, Any]) -> str:
     return _table(head, rows)
 
 
-def _group_rows(models: list[str], lines: tuple[dict[str, Any], ...]) -> list[list[str]]:
+def _has(fairness: dict[str, Any], name: str) -> bool:
+    """Whether a rate was measured of any group."""
+    models = [model for attribute in fairness["attributes"] for model in attribute["models"].values()]
+    return any(name in group for model in models for group in model["groups"])
+
+
+def _group_rows(models: list[str], lines: tuple[dict[str, Any], ...], measured: list[str]) -> list[list[str]]:
     """A row a model of one group; one row for a group that is too small."""
     group = [lines[0]["group"], f"{lines[0]['rows']:,}"]
     if "auc" not in lines[0]:
-        return [[*group, "too small", *[""] * 8]]
+        return [[*group, "too small", *[""] * (6 + len(measured))]]
     return [
-        [*group, f"{line['base_rate']:.4f}", model, f"{line['mean_score']:.4f}", f"{line['calibration']:.3f}", f"{line['auc']:.4f}"]
-        + [f"{line['ks']:.4f}" if "ks" in line else ""]  # which reports before it was measured lack
+        [*group, f"{line['base_rate']:.4f}", model, f"{line['mean_score']:.4f}", f"{line['calibration']:.3f}"]
+        + [f"{line[name]:.4f}" for name in measured]
         + [f"{line[key]:.1%}" for key in ("flagged", "tpr", "fpr")]
         for model, line in zip(models, lines, strict=True)
     ]
