@@ -91,9 +91,9 @@ def opened_run(name: str) -> Run:
 def reviewer() -> Reviewer:
     """Who looks at the page."""
     user: dict[str, Any] | None = dict(st.user) if st.user.get("is_logged_in") else None
-    roles = roles_from(Path(os.environ[ROLES])) if os.environ.get(ROLES) else {}
-    name = os.environ.get(REVIEWER) or getpass.getuser()
-    return who(user, roles, local=at_this_machine(), local_name=name)
+    with errors_shown():
+        roles = roles_from(Path(os.environ[ROLES])) if os.environ.get(ROLES) else {}
+        return who(user, roles, local=at_this_machine(), local_name=os.environ.get(REVIEWER) or getpass.getuser())
 
 
 def at_this_machine() -> bool:

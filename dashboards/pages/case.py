@@ -13,7 +13,7 @@ from trmfin.explaining.exports import notice
 from trmfin.explaining.pages import as_html, as_json
 from trmfin.explaining.record import record_of
 from trmfin.scoring.review import ACTIONS, FROM, OVERRIDES, Step
-from trmfin.scoring.views import at_stake, next_case
+from trmfin.scoring.views import at_stake, next_case, told_score
 
 
 def told(reasons: list[dict[str, Any]]) -> None:
@@ -38,7 +38,7 @@ if row is None:
     st.stop()
 st.title(name)
 st.markdown(
-    f"**Score {row['score']:.4f}** · band {row['band']} · model: {row['decision']} at a cut-off of {look.policy.cutoff:.4g} · "
+    f"**Score {told_score(row['score'])}** · band {row['band']} · model: {row['decision']} at a cut-off of {look.policy.cutoff:.4g} · "
     f"review: **{case.state}**" + (f" by {names.get(case.owner, 'somebody erased')}" if case.owner else "")
 )
 left, right = st.columns([3, 2])
@@ -83,7 +83,7 @@ with left:
                 st.download_button(
                     "Record (JSON)", text, f"{name}.json", "application/json", on_click=exported, args=(look.seal, name, "json")
                 )
-                if row["decision"] == "flagged" and not record["needs_human"]:
+                if row["decision"] == "flagged" and record["reasons"] and not record["needs_human"]:
                     draft = notice(record)
                     st.download_button("Draft of a notice", draft, f"{name}.txt", on_click=exported, args=(look.seal, name, "notice"))
 with right:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from dashboards.frame import chosen, errors_shown, journal, link, run
 from trmfin.scoring.review import STATES
-from trmfin.scoring.views import SORTS, Query, outlook, queue
+from trmfin.scoring.views import SORTS, Query, outlook, queue, told_score
 
 SIZE = 25
 look, asked = run(), st.query_params
@@ -29,7 +31,9 @@ with errors_shown():
         band=band, decision=decision, state=state, search=search, sort=sort, descending=sort != "sample_id", page=page, size=SIZE
     )
     found = queue(look, journal().reviewed(look.seal), wanted)
-pages = max(-(-found.total // SIZE), 1)
+    pages = max(-(-found.total // SIZE), 1)
+    if page > pages:
+        page, found = pages, queue(look, journal().reviewed(look.seal), replace(wanted, page=pages))
 if not found.total:
     st.info("No case fits these filters. Set one of them back to all.")
     st.stop()
@@ -38,7 +42,8 @@ for row in found.rows.iter_rows(named=True):
     with st.container(horizontal=True, vertical_alignment="center"):
         link("case", row["sample_id"], case=row["sample_id"])
         st.markdown(
-            f"**{row['score']:.4f}** · {row['band']} · {row['decision']} · {row['state']}" + (f" · {row['owner']}" if row["owner"] else "")
+            f"**{told_score(row['score'])}** · {row['band']} · {row['decision']} · {row['state']}"
+            + (f" · {row['owner']}" if row["owner"] else "")
         )
 with st.container(horizontal=True):
     if st.button("Previous page", disabled=page <= 1):

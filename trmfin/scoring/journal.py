@@ -30,7 +30,7 @@ from trmfin.scoring.review import Case, Reviewer, ReviewPolicy, Step, after
 FORMAT = 1
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"
 TRIES = 3  # to make the tables, which others may be making at the same moment
-BATCH = 1_000  # events read at a time
+LINES = select(EVENTS.c.number, EVENTS.c.line).order_by(EVENTS.c.number).execution_options(yield_per=1_000)
 REVIEWED = {"sample_id": pl.String, "state": pl.String, "owner": pl.String, "decision": pl.String, "version": pl.Int64}
 
 
@@ -107,6 +107,8 @@ class Journal:
             connection.execute(insert(EVENTS).values(number=event.number, run=run, case=name, line=event.line))
             connection.execute(update(HEAD).values(number=event.number, sha256=event.sha256))
             row = asdict(changed) | {"run": run, "case": name}
+            if changed == case:  # an export
+                return event
             if case.version:
                 connection.execute(update(CASES).where(CASES.c.run == run, CASES.c.case == name).values(row))
             else:
@@ -142,8 +144,8 @@ class Journal:
 
     def events(self) -> Iterator[Event]:
         """All events, oldest first, as they were written; nothing is checked."""
-        for _, line in self._lines():
-            yield Event.from_line(line)
+        with self._transaction() as connection, connection.execute(LINES) as lines:
+            yield from (Event.from_line(line) for _, line in lines)
 
     def verify(self, anchor: str | None = None) -> tuple[int, str]:
         """Check every event, the chain, and that cases are what the events make them; how many events, and the hash of the last.
@@ -152,21 +154,20 @@ class Journal:
         JournalError naming the first event that is not right.
         """
         previous, count, cases, anchored = ROOT, 0, dict[tuple[str, str], Case](), anchor in (None, ROOT)
-        for number, line in self._lines():
-            event, count = checked(line, previous, count, f"journal {self.name}: event {number}", number), count + 1
-            if event.before != cases.get((event.run, event.case), Case()):
-                raise JournalError(
-                    f"journal {self.name}: event {number} changes a case that was not so before; an event was dropped or added"
-                )
-            cases[event.run, event.case] = event.after
-            previous, anchored = event.sha256, anchored or event.sha256 == anchor
-        with self._transaction() as connection:
+        with self._transaction() as connection:  # one moment of the journal, whoever writes meanwhile
             head = connection.execute(select(HEAD)).one()
             rows = connection.execute(select(CASES)).mappings().all()
+            with connection.execute(LINES) as lines:
+                for number, line in lines:
+                    event, count = checked(line, previous, count, f"journal {self.name}: event {number}", number), count + 1
+                    if event.before != cases.get((event.run, event.case), Case()):
+                        raise JournalError(f"journal {self.name}: event {number} changes a case that was not so before it; restore it")
+                    cases[event.run, event.case] = event.after
+                    previous, anchored = event.sha256, anchored or event.sha256 == anchor
         if (head.number, head.sha256) != (count, previous):
             raise JournalError(f"journal {self.name}: ends with event {count}, but {head.number} were written; restore it")
         now = {(row["run"], row["case"]): _as_case(row) for row in rows}
-        if wrong := sorted(key for key in cases.keys() | now.keys() if cases.get(key) != now.get(key)):
+        if wrong := sorted(key for key in cases.keys() | now.keys() if cases.get(key, Case()) != now.get(key, Case())):
             raise JournalError(f"journal {self.name}: case {wrong[0][1]} is not what its events made it ({len(wrong)} in all); restore it")
         if not anchored:
             raise JournalError(
@@ -187,17 +188,6 @@ class Journal:
             names = {name, *(Event.from_line(line).note for line in lines)} - {""}
             connection.execute(delete(KEYS).where(KEYS.c.pseudonym.in_(names)))
         return len(names)
-
-    def _lines(self) -> Iterator[tuple[int, str]]:
-        number = 0
-        while True:
-            asked = select(EVENTS.c.number, EVENTS.c.line).where(EVENTS.c.number > number).order_by(EVENTS.c.number).limit(BATCH)
-            with self._transaction() as connection:
-                rows = connection.execute(asked).all()
-            yield from ((row.number, row.line) for row in rows)
-            if len(rows) < BATCH:
-                return
-            number = rows[-1].number
 
     def _pseudonym(self, connection: Connection, kind: str, words: str) -> str:
         """The pseudonym of a reviewer or sample, made where there is none yet; a new one for every note."""

@@ -45,9 +45,9 @@ KEYS = Table(  # what pseudonyms stand for
 
 
 def opened(url: str) -> Engine:
-    """An engine whose writing transactions wait for each other. Raises what SQLAlchemy raises."""
+    """An engine whose reading transactions see one moment of the database each. Raises what SQLAlchemy raises."""
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, isolation_level="REPEATABLE READ")
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _sqlite_settings)
     event.listen(engine, "begin", _sqlite_begins)
@@ -55,8 +55,12 @@ def opened(url: str) -> Engine:
 
 
 def writing(engine: Engine) -> Engine:
-    """The same engine for transactions that write: in SQLite these take the write lock when they begin."""
-    return engine.execution_options(writing=True)
+    """The same engine for transactions that write, one after the other: each sees what the one before it left.
+
+    In SQLite these take the write lock when they begin, in PostgreSQL the lock of `HEAD`'s row.
+    """
+    level = {} if engine.dialect.name == "sqlite" else {"isolation_level": "READ COMMITTED"}
+    return engine.execution_options(writing=True, **level)
 
 
 def _sqlite_settings(connection: Any, record: Any) -> None:

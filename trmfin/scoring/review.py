@@ -80,7 +80,7 @@ class ReviewPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A scored sample under review. `version` counts its events: who acts says which version was seen."""
+    """A scored sample under review. `version` counts its changes: who acts says which version was seen."""
 
     state: State = "open"
     owner: str = ""  # who works on it, as the journal names people
@@ -103,7 +103,7 @@ class Step:
 
 
 def after(case: Case, step: Step, who: str, reviewer: Reviewer, policy: ReviewPolicy, before_decision: Case | None = None) -> Case:
-    """The case once `who`, as the journal names the reviewer, has taken the step.
+    """The case once `who`, as the journal names the reviewer, has taken the step; an export leaves it as it is.
 
     before_decision: what the case was before its last decision, for `undo`. Raises ReviewError where the rules do not allow it.
     """
@@ -117,7 +117,8 @@ def after(case: Case, step: Step, who: str, reviewer: Reviewer, policy: ReviewPo
     if case.state in OWNED and action != "export" and case.owner != who and not frees:
         raise ReviewError(f"{action}: another reviewer has claimed the case; only they may, until it is released")
     _check_words(step, policy)
-    return replace(_changed(case, step, who, reviewer, policy, before_decision), version=case.version + 1)
+    changed = _changed(case, step, who, reviewer, policy, before_decision)
+    return changed if action == "export" else replace(changed, version=case.version + 1)
 
 
 def _check_words(step: Step, policy: ReviewPolicy) -> None:

@@ -159,6 +159,10 @@ def queue(run: Run, reviewed: pl.DataFrame, query: Query) -> Listing:
     return Listing(rows=rows, total=total.item())
 
 
+def told_score(score: float | None) -> str:
+    return "no score" if score is None else f"{score:.4f}"
+
+
 def next_case(run: Run, reviewed: pl.DataFrame, but: str) -> str:
     """The riskiest flagged case that is open, other than `but`; "" where there is none."""
     found = queue(run, reviewed, Query(decision="flagged", state="open", size=2)).rows["sample_id"].to_list()
