@@ -38,13 +38,9 @@ if not found.total:
     st.info("No case fits these filters. Set one of them back to all.")
     st.stop()
 st.caption(f"{found.total:,} cases, page {page:,} of {pages:,}; scores lie in [0, 1], higher = riskier")
-for row in found.rows.iter_rows(named=True):
-    with st.container(horizontal=True, vertical_alignment="center"):
-        link("case", row["sample_id"], case=row["sample_id"])
-        st.markdown(
-            f"**{told_score(row['score'])}** · {row['band']} · {row['decision']} · {row['state']}"
-            + (f" · {row['owner']}" if row["owner"] else "")
-        )
+for row in found.rows.iter_rows(named=True):  # one element a row: of three each, a page takes three times as long
+    told = [f"**{told_score(row['score'])}**", row["band"] or "no band", row["decision"], row["state"], row["owner"]]
+    link("case", f"{row['sample_id']} · {' · '.join(filter(None, told))}", case=row["sample_id"])
 with st.container(horizontal=True):
     if st.button("Previous page", disabled=page <= 1):
         asked["page"] = str(page - 1)
