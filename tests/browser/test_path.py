@@ -144,9 +144,9 @@ def test_from_the_queue_to_a_checked_chain(journal: str, tmp_path: Path) -> None
         second.get_by_text("decided by ann").wait_for()  # what is looked at stands in the address
         second.get_by_role("link", name="Model and audit").click()
         second.get_by_role("button", name="Check the journal").click()
-        second.get_by_text("Chain intact, 3 events").wait_for()
+        second.get_by_text("Chain intact, 4 events").wait_for()
         taken(second, "audit")
         browser.close()
     assert [error for error in errors if "_stcore" not in error and "404" not in error] == []
     with Journal(journal, create=False) as found:
-        assert found.verify()[0] == 3 and [event.action for event in found.events()] == ["claim", "override down", "approve"]
+        assert found.verify()[0] == 4 and [event.action for event in found.events()] == ["claim", "override down", "export", "approve"]
