@@ -20,7 +20,11 @@ from trmfin.learn.tables import fairness_parts
 from trmfin.sequences.explained import Player, Reason
 
 CLIENTS = 600
-REASONS = (Reason(code="B1", player="billed", text="bills"), Reason(code="L1", player="limit", text="limit"))
+REASONS = (
+    Reason(code="B1", player="billed", text="bills", direction="raises"),
+    Reason(code="B2", player="billed", text="bills", direction="lowers"),  # is told of what lowers a score, never here
+    Reason(code="L1", player="limit", text="limit"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,7 @@ def test_of_many_flagged_evenly_spaced_ones_are_explained_and_progress_is_told(w
 
 def test_groups_with_few_of_the_flagged_are_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trmfin.explaining.mix.LEAST", 59)
+    monkeypatch.setattr("trmfin.explaining.mix._told", lambda *_: pytest.fail("explained for nothing"))
     assert reason_mix(world.bundle, world.prepared, bundle_predictions(world.bundle, world.prepared))["attributes"] == []
 
 

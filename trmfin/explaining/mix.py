@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trmfin.data.prepared import Prepared
 from trmfin.explaining.comparison import comparison
-from trmfin.explaining.players import players_of
+from trmfin.explaining.players import Players, players_of
 from trmfin.explaining.reasons import principal
 from trmfin.explaining.sampling import attributed
 from trmfin.explaining.shapley import Game
@@ -37,37 +37,46 @@ def reason_mix(
 
     predictions: as `bundle_predictions` gives them. At most CASES flagged samples are explained, evenly spaced by score, by exact
     Shapley values of the last step's log-odds against the average of COMPARED_WITH. Columns in which fewer than two groups have
-    LEAST of them are left out. tell: called with the cases done so far and all. Raises ConfigError where the bundle lacks the group.
+    LEAST of them are left out; where none is left, nothing is explained. tell: called with the cases done so far and all. Raises
+    ConfigError where the bundle lacks the group.
     """
     task, flagged = bundle.task, with_flags(predictions).filter(pl.col("flag") == 1).sort("p", "sample_id")
     if len(flagged) > CASES:
         flagged = flagged[np.linspace(0, len(flagged) - 1, CASES).round().astype(np.int64).tolist()]
-    players = players_of(task)
-    told, first = _told(bundle, data, flagged["sample_id"], tell)
-    codes = {reason.player: reason.code for reason in task.reasons}
-    attributes = []
-    for name in task.protected:
-        groups = groups_of(predictions, data.samples, name)
-        if groups is None:
-            continue
-        of = flagged.select("sample_id").join(groups.of_sample, on="sample_id", how="left", maintain_order="left")["value"]
-        cases = {group: int((of == group).sum()) for group in groups.large}
-        if sum(count >= LEAST for count in cases.values()) < 2:
-            continue
-        shown = {group: count for group, count in cases.items() if count >= LEAST}
-        code = of.replace_strict(list(shown), list(range(len(shown))), default=-1, return_dtype=pl.Int64).to_numpy()
+    columns = {name: groups for name in task.protected if (groups := _groups(flagged, predictions, data.samples, name))}
+    found: dict[str, Any] = {"cases": len(flagged), "compared_with": COMPARED_WITH, "attributes": []}
+    if not columns:  # nothing would be shown of what was explained
+        return found
+    players, codes = players_of(task), {reason.player: reason.code for reason in task.reasons if "raises" in reason.directions}
+    told, first = _told(bundle, data, players, flagged["sample_id"], tell)
+    for name, (shown, code) in columns.items():
         reasons = [
             {"code": codes.get(player, ""), "player": player} | _line(told[:, m], first[:, m], code, list(shown), flagged["group"])
             for m, player in enumerate(players.names)
             if told[code >= 0, m].any()
         ]
-        attributes.append({"name": name, "groups": shown, "reasons": reasons})
-    return {"cases": len(flagged), "compared_with": COMPARED_WITH, "attributes": attributes}
+        found["attributes"].append({"name": name, "groups": shown, "reasons": reasons})
+    return found
 
 
-def _told(bundle: Bundle, data: Prepared, sample_ids: pl.Series, tell: Callable[[int, int], None]) -> tuple[Float, Float]:
+def _groups(
+    flagged: pl.DataFrame, tested: pl.DataFrame, samples: pl.DataFrame, name: str
+) -> tuple[dict[str, int], NDArray[np.int64]] | None:
+    """The groups with at least LEAST flagged samples, in the tables' order with how many they have, and (n,) which of them each flagged
+    sample is of, -1 = none; None where there are fewer than two."""
+    groups = groups_of(tested, samples, name)
+    if groups is None:
+        return None
+    of = flagged.select("sample_id").join(groups.of_sample, on="sample_id", how="left", maintain_order="left")["value"]
+    shown = {group: count for group in groups.large if (count := int((of == group).sum())) >= LEAST}
+    if len(shown) < 2:
+        return None
+    return shown, of.replace_strict(list(shown), list(range(len(shown))), default=-1, return_dtype=pl.Int64).to_numpy()
+
+
+def _told(bundle: Bundle, data: Prepared, players: Players, sample_ids: pl.Series, tell: Callable[[int, int], None]) -> tuple[Float, Float]:
     """(N, M) 1 where a player is among a sample's reasons, and where it is the first of them."""
-    sequences, players = build(data, bundle.task).aligned(bundle.fitted), players_of(bundle.task)
+    sequences = build(data, bundle.task).aligned(bundle.fitted)
     place = {name: row for row, name in enumerate(sequences.sample_ids.tolist())}
     rows = np.array([place[name] for name in sample_ids], np.int64)
     game = Game.of(bundle, players, comparison(bundle.task, bundle.reference, COMPARED_WITH))
