@@ -23,8 +23,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,24 +129,14 @@ def wait_for_events(url: str, before: int) -> None:
 
 
 @contextmanager
-def journals() -> Iterator[dict[str, str]]:
-    """Database → URL of a journal that is not there yet."""
-    from sqlalchemy import create_engine, text
-
+def journals() -> Iterator[dict[str, Callable[[str], str]]]:
+    """Database → what makes the URL of a journal of a name, which is not there yet."""
     from tests.scoring.databases import programs, server
 
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as theirs:
-        found = {"SQLite": f"sqlite:///{folder}/{{name}}.db"}
-        if programs() is None:
-            yield found
-            return
-        with server(Path(theirs)) as url:
-            engine = create_engine(url.format(name="postgres"), isolation_level="AUTOCOMMIT")
-            with engine.connect() as connection:
-                for name in ("many", "killed"):
-                    connection.execute(text(f"CREATE DATABASE {name}"))
-            engine.dispose()
-            yield found | {"PostgreSQL": url}
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        found: dict[str, Callable[[str], str]] = {"SQLite": lambda name: f"sqlite:///{folder}/{name}.db"}
+        yield found | ({"PostgreSQL": stack.enter_context(server())} if programs() else {})
 
 
 def main() -> None:
@@ -160,9 +150,9 @@ def main() -> None:
         print(f"{asked.reviewers} reviewers for {asked.seconds:g} seconds, {asked.cases} cases")
         print(f"{'':12} {'events':>8} {'lost':>6} {'twice':>6} {'p50 ms':>8} {'p95 ms':>8}   chain", flush=True)
         for name, url in databases.items():
-            print(f"{name:12} {side_by_side(url.format(name='many'), asked.reviewers, asked.seconds, asked.cases)}", flush=True)
+            print(f"{name:12} {side_by_side(url('many'), asked.reviewers, asked.seconds, asked.cases)}", flush=True)
         for name, url in databases.items():
-            print(f"{name}: {killed(url.format(name='killed'), asked.kills, asked.cases)}", flush=True)
+            print(f"{name}: {killed(url('killed'), asked.kills, asked.cases)}", flush=True)
 
 
 if __name__ == "__main__":

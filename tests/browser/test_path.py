@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from tests.architecture.tree import ROOT
 from tests.scoring.databases import programs, server
@@ -76,12 +74,8 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         return
     if programs() is None:
         pytest.skip("PostgreSQL's programs are not installed here")
-    with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as url:
-        engine = create_engine(url.format(name="postgres"), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text("CREATE DATABASE reviews"))
-        engine.dispose()
-        yield url.format(name="reviews")
+    with server() as database:
+        yield database("reviews")
 
 
 def opened_case(browser: Any, address: str, errors: list[str]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, delete, select, text, update
+from sqlalchemy import Connection, create_engine, delete, select, update
 
 from tests.scoring.databases import programs, server
 from trmfin.errors import JournalError, ReviewError
@@ -31,11 +30,11 @@ CLAIM, ACCEPT = Step(action="claim"), Step(action="accept", model_decision="flag
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres() -> Iterator[Callable[[str], str]]:
     if programs() is None:
         pytest.skip("PostgreSQL's programs are not installed here")
-    with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as url:
-        yield url
+    with server() as database:
+        yield database
 
 
 @contextmanager
@@ -58,11 +57,8 @@ def journals() -> Iterator[Callable[..., Journal]]:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/journal.db"
-    base: str = request.getfixturevalue("postgres")
-    name = f"j{abs(hash(str(tmp_path)))}"
-    with connected(base.format(name="postgres"), isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    return base.format(name=name)
+    url: str = request.getfixturevalue("postgres")(f"j{abs(hash(str(tmp_path)))}")
+    return url
 
 
 def test_a_decision_leaves_who_what_when_and_why(url: str, journals: Callable[..., Journal]) -> None:
