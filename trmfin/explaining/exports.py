@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -78,11 +78,6 @@ def _zipped(files: Mapping[str, bytes]) -> bytes:
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items()))
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        for name, data in _entries(files, sums):
+        for name, data in (*sorted(files.items()), ("SHA256SUMS", sums.encode())):
             archive.writestr(zipfile.ZipInfo(name, EPOCH), data, zipfile.ZIP_DEFLATED)
     return out.getvalue()
-
-
-def _entries(files: Mapping[str, bytes], sums: str) -> Iterable[tuple[str, bytes]]:
-    yield from sorted(files.items())
-    yield "SHA256SUMS", sums.encode()

@@ -11,8 +11,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from trmfin.errors import ConfigError, ReviewError
 
@@ -86,9 +86,6 @@ class Case:
     owner: str = ""  # who works on it, as the journal names people
     decision: Decision = ""  # of people; proposed while a second is awaited
     version: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
