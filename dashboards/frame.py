@@ -14,10 +14,16 @@ import streamlit as st
 from trmfin.scoring.access import roles_from, who
 from trmfin.scoring.folder import MANIFEST
 from trmfin.scoring.journal import Journal
-from trmfin.scoring.review import Reviewer, Step
+from trmfin.scoring.review import Reviewer, ReviewPolicy, Step
 from trmfin.scoring.views import Problem, Run, opened
 
-RUNS, JOURNAL, ROLES, REVIEWER = "TRMFIN_RUNS", "TRMFIN_JOURNAL", "TRMFIN_ROLES", "TRMFIN_REVIEWER"  # what the command sets
+RUNS, JOURNAL, ROLES, REVIEWER, POLICY = (  # what the command sets
+    "TRMFIN_RUNS",
+    "TRMFIN_JOURNAL",
+    "TRMFIN_ROLES",
+    "TRMFIN_REVIEWER",
+    "TRMFIN_REVIEW_POLICY",
+)
 RAISES, LOWERS, NEUTRAL = "#b3423a", "#2f6f9f", "#5c6b7a"  # one colour a meaning
 
 
@@ -28,7 +34,8 @@ def _run(folder: str, changed: float) -> Run:
 
 @st.cache_resource
 def journal() -> Journal:
-    return Journal(os.environ.get(JOURNAL, "sqlite:///journal.db"))
+    policy = ReviewPolicy.from_toml(Path(os.environ[POLICY])) if os.environ.get(POLICY) else None
+    return Journal(os.environ.get(JOURNAL, "sqlite:///journal.db"), policy)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,20 @@ def test_an_intact_journal_is_counted_and_its_last_hash_is_told_and_found_again(
     assert "ann" not in (tmp_path / "events.jsonl").read_text(), "people are there under pseudonyms"
     assert run(url, "--anchor", end).exit_code == 0
     assert "made anew" in run(url, "--anchor", "f" * 64).stderr
+
+
+def test_a_sample_is_forgotten_by_name_or_once_its_retention_is_over(url: str, tmp_path: Path) -> None:
+    named = run(url, "--forget", "s1")
+    assert "s1: 1 keys forgotten" in named.stdout and "the chain is intact" in named.stdout
+    with Journal(url, now=lambda: datetime(2020, 1, 1, tzinfo=UTC)) as journal:
+        journal.act(ANN, "a" * 64, "s3", Step(action="claim"))
+    assert "1 samples are beyond 25 months of retention" in run(url).stdout
+    (tmp_path / "policy.toml").write_text("retention_months = 1200")
+    assert "retention" not in run(url, "--policy", tmp_path / "policy.toml").stdout
+    assert "s3: 1 keys forgotten" in run(url, "--forget-expired").stdout and "beyond" not in run(url).stdout
+    (tmp_path / "policy.toml").write_text("retention = 1")
+    bad = run(url, "--policy", tmp_path / "policy.toml")
+    assert bad.exit_code == 1 and "is no review policy" in bad.stderr and "retention_months" in bad.stderr
 
 
 def test_a_changed_journal_is_an_error(url: str) -> None:

@@ -21,6 +21,9 @@ def main(
     journal: Annotated[str, typer.Option(help="Where reviews are kept: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.")] = JOURNAL,
     roles: Annotated[Path | None, typer.Option(help='TOML with "person" = ["analyst"]; of people who log in.')] = None,
     reviewer: Annotated[str | None, typer.Option(help="Name of who works at this machine without a login; default: the account's.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="TOML of the review policy: codes, least_note, four_eyes_above, retention_months.")
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 8501,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
 ) -> None:
@@ -39,6 +42,7 @@ def main(
     from trmfin.scoring.access import roles_from
     from trmfin.scoring.folder import read_manifest
     from trmfin.scoring.journal import Journal
+    from trmfin.scoring.review import ReviewPolicy
     from trmfin.shipped import shipped_folder
 
     if find_spec("streamlit") is None:
@@ -50,10 +54,13 @@ def main(
         read_manifest(folder)
     if roles is not None:
         roles_from(roles)
+    if policy is not None:
+        ReviewPolicy.from_toml(policy)
     Journal(journal).close()
     pages = shipped_folder("dashboards")
     given = {"TRMFIN_RUNS": os.pathsep.join(map(str, folders)), "TRMFIN_JOURNAL": journal}
     given |= {"TRMFIN_ROLES": str(roles.resolve())} if roles else {}
+    given |= {"TRMFIN_REVIEW_POLICY": str(policy.resolve())} if policy else {}
     given |= {"TRMFIN_REVIEWER": reviewer} if reviewer else {}
     path = os.pathsep.join(filter(None, (str(pages.parent), os.environ.get("PYTHONPATH"))))
     options = ["--server.port", str(port), "--server.headless", str(not browser).lower(), "--browser.gatherUsageStats", "false"]

@@ -6,6 +6,8 @@ import streamlit as st
 
 from dashboards.frame import errors_shown, journal, run
 from trmfin.scoring.folder import verify_run
+from trmfin.scoring.judgements import judgements, overrides
+from trmfin.scoring.outcomes import outcomes
 
 look = run()
 st.title("Model and audit")
@@ -19,3 +21,29 @@ if st.button("Check the journal"):
     with errors_shown(), st.spinner("Following the chain…"):
         count, end = journal().verify()
     st.success(f"Chain intact, {count:,} events. It ends with {end}; note that hash where nobody can write the journal.")
+st.subheader("What people made of the scores")
+with errors_shown():
+    reviewed = journal().reviewed(look.seal).select("sample_id", "case")
+    found = judgements(journal().events(look.seal))
+    table = overrides(found, outcomes(look.folder).join(reviewed, on="sample_id"))
+decided = len(found.decisions)
+if not decided:
+    st.caption("Nothing was decided yet.")
+else:
+    st.markdown(
+        f"{decided:,} cases decided, **{found.overridden:,} ({found.overridden / decided:.1%}) otherwise than the model**; "
+        f"{found.rejected:,} overrides refused by a second person, {found.undone:,} decisions taken back."
+    )
+    st.dataframe(
+        table,
+        hide_index=True,
+        width="stretch",
+        column_config={
+            "share": st.column_config.NumberColumn("share of decided", format="percent"),
+            "second": "by a second person",
+            "hours": st.column_config.NumberColumn("median hours from claim", format="%.2f"),
+            "known": "outcome known",
+            "event_rate": st.column_config.NumberColumn("of these, happened", format="percent"),
+        },
+    )
+    st.caption("An override down was right where little of it happened, an override up where much of it did.")

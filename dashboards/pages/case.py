@@ -8,8 +8,8 @@ import altair as alt
 import streamlit as st
 
 from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, exported, journal, link, reviewer, run
-from trmfin.explaining.charts import by_step, events_of, waterfall
-from trmfin.explaining.exports import notice
+from trmfin.explaining.charts import NEITHER, by_step, events_of, gaps, timeline, waterfall
+from trmfin.explaining.exports import browser, notice, pdf
 from trmfin.explaining.pages import as_html, as_json
 from trmfin.explaining.record import record_of
 from trmfin.scoring.review import ACTIONS, FROM, OVERRIDES, Step
@@ -20,6 +20,34 @@ def told(reasons: list[dict[str, Any]]) -> None:
     for reason in reasons:
         carried = f" · {', '.join(reason['event_ids'])}" if reason["event_ids"] else ""
         st.markdown(f"{reason['rank']}. **{reason['code']}** {reason['text']}  \n:gray[{reason['contribution']:+.3f} log-odds{carried}]")
+
+
+def draw_events(record: dict[str, Any]) -> None:
+    """Events in time, coloured by what the reasons that name them do to the score, and what the data lack."""
+    money, events = timeline(record)
+    if len(events):
+        marks = (
+            alt.Chart(events)
+            .mark_point(size=70, filled=True)
+            .encode(
+                x=alt.X("event_time:T", title="time of the event (UTC)"),
+                y=alt.Y("height:Q", title=money or None, axis=alt.Axis() if money else None),
+                color=alt.Color(
+                    "kind:N", scale=alt.Scale(domain=["raises", "lowers", NEITHER], range=[RAISES, LOWERS, NEUTRAL]), title="its reasons"
+                ),
+                shape="kind:N",
+                tooltip=[
+                    "event_id",
+                    "event_time",
+                    "event_type",
+                    alt.Tooltip("height:Q", format=",.2f", title=money or "height"),
+                    "carries",
+                ],
+            )
+        )
+        st.altair_chart(marks, width="stretch")
+    for gap in gaps(record):
+        st.caption(f"Data gap: {gap}.")
 
 
 look, name, me = run(), st.query_params.get("case", ""), reviewer()
@@ -74,11 +102,19 @@ with left:
         st.subheader("At each recursion step")
         st.dataframe(by_step(record), hide_index=True, width="stretch")
         st.subheader("Events")
+        draw_events(record)
         st.dataframe(events_of(record), hide_index=True, width="stretch")
         if me.may("export"):
             with st.container(horizontal=True):
                 page = as_html(record)
                 st.download_button("Case file (HTML)", page, f"{name}.html", "text/html", on_click=exported, args=(look.seal, name, "html"))
+                program = browser()
+                if program and st.button("Case file (PDF)"):
+                    with errors_shown(), st.spinner("Printing…"):
+                        printed = pdf(page, program)
+                    st.download_button(
+                        "Download the PDF", printed, f"{name}.pdf", "application/pdf", on_click=exported, args=(look.seal, name, "pdf")
+                    )
                 text = as_json(record)
                 st.download_button(
                     "Record (JSON)", text, f"{name}.json", "application/json", on_click=exported, args=(look.seal, name, "json")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import altair as alt
 import streamlit as st
 
-from dashboards.frame import NEUTRAL, RAISES, errors_shown, journal, run
+from dashboards.frame import NEUTRAL, RAISES, errors_shown, journal, link, run
+from trmfin.scoring.judgements import waiting
 from trmfin.scoring.views import by_band, distribution
 
 look = run()
@@ -16,14 +19,15 @@ if not look.rows:
     st.stop()
 with errors_shown():
     bands, scores, reviewed = by_band(look), distribution(look), journal().reviewed(look.seal)
-    flagged = look.flagged
+    flagged, open_ = look.flagged, waiting(look, reviewed, datetime.now(UTC))
 for column, (label, value) in zip(
-    st.columns(4),
+    st.columns(5),
     (
         ("Scores", f"{look.rows:,}"),
         (f"Flagged, at {look.policy.cutoff:.4g} or more", f"{flagged:,} ({flagged / look.rows:.1%})"),
         ("Explained", f"{look.manifest.get('records', {}).get('count', 0):,}"),
         ("Cases acted on", f"{len(reviewed):,}"),
+        ("Cases that wait", f"{open_['cases'].sum():,}"),
     ),
     strict=True,
 ):
@@ -53,3 +57,10 @@ st.dataframe(
         "mean_score": st.column_config.NumberColumn("mean score", format="%.4f"),
     },
 )
+st.subheader("Waiting, by age")
+if open_.is_empty():
+    st.caption("Nothing waits: no case is flagged or under review and undecided.")
+else:
+    st.dataframe(open_, hide_index=True, width="stretch")
+    st.caption("Flagged cases that nobody has acted on wait since the run was finished, others since they were last changed.")
+    link("queue", "To the queue", decision="flagged", state="open")

@@ -6,12 +6,27 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboards.frame import chosen, errors_shown, journal, link, run
-from trmfin.scoring.review import STATES
-from trmfin.scoring.views import SORTS, Query, outlook, queue, told_score
+from dashboards.frame import chosen, errors_shown, journal, link, reviewer, run
+from trmfin.errors import ReviewError
+from trmfin.scoring.review import STATES, Step
+from trmfin.scoring.views import SORTS, Query, next_case, outlook, queue, told_score
 
 SIZE = 25
-look, asked = run(), st.query_params
+look, asked, me = run(), st.query_params, reviewer()
+
+
+def claimed_next() -> str:
+    """The riskiest open flagged case, claimed; where others were faster, the one after it. "" where none is left."""
+    while name := next_case(look, journal().reviewed(look.seal), ""):
+        try:
+            journal().act(me, look.seal, name, Step(action="claim"))
+        except ReviewError:
+            if journal().case(look.seal, name).state == "open":
+                raise
+            continue
+        return name
+    return ""
+
 
 st.title("Queue")
 if not look.rows:
@@ -48,16 +63,23 @@ with st.container(horizontal=True):
     if st.button("Next page", disabled=page >= pages):
         asked["page"] = str(page + 1)
         st.rerun()
+if me.may("claim") and st.button("Claim the riskiest open case", type="primary"):
+    with errors_shown():
+        name = claimed_next()
+    if name:
+        st.switch_page("pages/case.py", query_params={"run": asked.get("run", ""), "case": name})
+    st.info("Nothing is left to claim: every flagged case is taken or decided.")
 st.subheader("I can look at k")
 k = st.slider("Cases", 1, min(look.rows, 1000), min(look.policy.capacity or 100, look.rows, 1000))
 with errors_shown():
     expected = outlook(look, k)
 for column, (label, value) in zip(
-    st.columns(4),
+    st.columns(5),
     (
         ("Expected precision", f"{expected.precision:.1%}"),
         ("Events found, expected", f"{expected.found:.1f} ({expected.recall:.1%} of all)"),
-        ("Expected cost", f"{expected.cost:,.1f}"),
+        ("Missed, expected", f"{expected.missed:,.1f} events, {look.policy.costs.false_negative * expected.missed:,.1f} in cost"),
+        ("Expected cost in all", f"{expected.cost:,.1f}"),
         ("Lowest score looked at", f"{expected.cutoff:.4f}"),
     ),
     strict=True,

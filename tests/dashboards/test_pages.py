@@ -79,7 +79,8 @@ def do(app: testing.AppTest, action: str, code: str | None = None, note: str = "
 
 def test_the_portfolio_counts_what_the_run_holds(page: Callable[..., testing.AppTest], made: Made) -> None:
     app, run = page(), opened(made.run)
-    assert [metric.value for metric in app.metric] == [str(CLIENTS), f"{run.flagged} ({run.flagged / CLIENTS:.1%})", "5", "0"]
+    flagged = f"{run.flagged} ({run.flagged / CLIENTS:.1%})"
+    assert [metric.value for metric in app.metric] == [str(CLIENTS), flagged, "5", "0", str(run.flagged)]
 
 
 def test_the_queue_filters_by_the_address_and_by_hand(page: Callable[..., testing.AppTest], made: Made) -> None:
@@ -91,6 +92,25 @@ def test_the_queue_filters_by_the_address_and_by_hand(page: Callable[..., testin
     app.run()
     assert "No case fits these filters" in said(app) and app.query_params["state"] in ("decided", ["decided"])
     assert all("page 1 of 1" in said(page("queue", page=number)) for number in ("nonsense", "0", "99"))
+
+
+def test_the_riskiest_open_case_is_claimed_and_opened(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    run = opened(made.run)
+    names = run.scores.filter(pl.col("decision") == "flagged").sort("score", descending=True).collect()["sample_id"].to_list()
+    with Journal(f"sqlite:///{tmp_path}/journal.db") as journal:
+        journal.act(Reviewer(name="ben", roles=("analyst",)), run.seal, names[0], Step(action="claim"))
+        app = page("queue")
+        (button,) = (button for button in app.button if button.label == "Claim the riskiest open case")
+        button.click()
+        app.run()
+        assert not app.exception and app.title[0].value == names[1] and "review: **claimed** by ann" in said(app)
+        for name in names[2:]:
+            journal.act(Reviewer(name="ben", roles=("analyst",)), run.seal, name, Step(action="claim"))
+    app = page("queue")
+    (button,) = (button for button in app.button if button.label == "Claim the riskiest open case")
+    button.click()
+    app.run()
+    assert "Nothing is left to claim" in said(app)
 
 
 def test_looking_at_more_cases_finds_more(page: Callable[..., testing.AppTest]) -> None:
@@ -137,6 +157,7 @@ def test_from_a_claim_to_a_decision_with_a_second_pair_of_eyes(page: Callable[..
     text = said(page("case", case=name))
     assert "review: **decided** by ann" in text and NOTE in text and "**approve** · ben" in text
     assert page().metric[3].value == "1"
+    assert "1 cases decided, **1 (100.0%) otherwise than the model**" in said(page("audit"))
 
 
 def test_somebody_elses_case_cannot_be_taken(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 
 from tests.explaining.runs import explained, records_of
-from trmfin.explaining.charts import by_step, events_of, waterfall
+from trmfin.explaining.charts import NEITHER, by_step, events_of, gaps, timeline, waterfall
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +53,33 @@ def test_events_stand_newest_first_with_the_reasons_they_carry(records: list[dic
 
 def test_a_case_without_events_is_an_empty_table(records: list[dict]) -> None:  # type: ignore[type-arg]
     assert events_of(records[0]).height == 0
+
+
+def test_the_timeline_colours_events_by_the_reasons_that_name_them(records: list[dict]) -> None:  # type: ignore[type-arg]
+    for record in records:
+        column, found = timeline(record)
+        events = {event["event_id"]: event for event in record["data"]["case"]["events"]}
+        assert set(found["event_id"]) == set(events) and found["event_time"].is_sorted()
+        for name, height, carries, kind in found.select("event_id", "height", "carries", "kind").iter_rows():
+            naming = [reason for reason in (*record["reasons"], *record["mitigating"]) if name in reason["event_ids"]]
+            pull = sum(reason["contribution"] / len(reason["event_ids"]) for reason in naming)
+            assert carries == ", ".join(reason["code"] for reason in naming)
+            assert kind == ("raises" if pull > 0 else "lowers" if pull < 0 else NEITHER)
+            assert column == "billed" and height == events[name]["billed"] / 100
+    kinds = {kind for record in records for kind in timeline(record)[1]["kind"]}
+    assert {"raises", "lowers"} <= kinds
+
+
+def test_what_the_data_lack_is_said(records: list[dict]) -> None:  # type: ignore[type-arg]
+    assert gaps(records[0]) == ["there are no events at all"]
+    record = deepcopy(max(records, key=lambda record: len(record["data"]["case"]["events"])))
+    events = record["data"]["case"]["events"]
+    newest = max(event["event_time"] for event in events)
+    record["as_of"] = newest
+    assert gaps(record) == []
+    events[0]["billed"] = None
+    record["data"]["case"]["sample"]["limit"] = None
+    record["as_of"] = f"{int(newest[:4]) + 1}{newest[4:]}"
+    told = gaps(record)
+    assert told[:2] == ["not known of the sample: limit", f"billed is not known of 1 of {len(events)} events"]
+    assert told[2].startswith(("nothing for 365 days", "nothing for 366 days")) and f"from {newest[:10]}" in told[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +17,8 @@ import pytest
 from tests.explaining.runs import Made, explained, records_of
 from trmfin.data.files import raw_from_frame
 from trmfin.errors import ReviewError, RunError
-from trmfin.explaining.exports import audit_zip, csv, notice
+from trmfin.explaining.exports import audit_zip, browser, csv, notice, pdf
+from trmfin.explaining.pages import as_html
 from trmfin.scoring.journal import Journal
 from trmfin.scoring.outcomes import append
 from trmfin.scoring.review import Reviewer, Step
@@ -87,3 +89,18 @@ def test_the_zip_holds_all_files_the_runs_events_and_their_sums(made: Made, jour
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(RunError, match="was changed"):
         audit_zip(run, journal)
+
+
+@pytest.mark.skipif(browser() is None, reason="no browser that prints is installed here")
+def test_a_case_file_is_printed_by_the_browser(made: Made) -> None:
+    program = browser()
+    assert program is not None
+    record = next(record for record in records_of(made.run) if record["data"]["case"]["events"])
+    found = pdf(as_html(record), program)
+    assert found.startswith(b"%PDF-") and found.rstrip().endswith(b"%%EOF") and len(found) > 5_000
+
+
+def test_a_browser_that_prints_nothing_is_an_error_with_a_way_out() -> None:
+    for program in (sys.executable, "/nowhere/chromium"):
+        with pytest.raises(RunError, match="take the HTML and print it by hand"):
+            pdf("<p>nothing</p>", program)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine, delete, select, update
 
 from tests.scoring.databases import programs, server
 from trmfin.errors import JournalError, ReviewError
-from trmfin.scoring.journal import Journal
+from trmfin.scoring.journal import FORMAT, Journal
 from trmfin.scoring.journal_chain import ROOT
 from trmfin.scoring.journal_tables import CASES, EVENTS, HEAD, KEYS
 from trmfin.scoring.review import Case, Reviewer, ReviewPolicy, Step
@@ -78,7 +78,8 @@ def test_a_decision_leaves_who_what_when_and_why(url: str, journals: Callable[..
     assert journal.words([done.who, done.case, done.note]) == {done.who: "ann", done.case: "s1", done.note: NOTE}
     assert [event.action for event in journal.history(RUN, "s1")] == ["claim", "override down"]
     assert journal.history(OTHER, "s1") == [] and journal.verify()[0] == 2
-    assert journal.reviewed(RUN).rows() == [("s1", "decided", "ann", "not flagged", 2)] and journal.reviewed(OTHER).is_empty()
+    row = ("s1", "decided", "ann", "not flagged", 2, datetime(2026, 5, 1, 12, tzinfo=UTC), done.case)
+    assert journal.reviewed(RUN).rows() == [row] and journal.reviewed(OTHER).is_empty()
     assert journals(url).verify()[0] == 2, "opened again"
 
 
@@ -133,6 +134,21 @@ def test_an_erased_person_is_gone_and_the_chain_stands(url: str, journals: Calla
     assert not any("s1" in row.replace("sha", "") and NOTE in row for row in kept) and not any(NOTE in row for row in kept)
 
 
+def test_a_sample_expires_once_all_its_cases_are_old(url: str, journals: Callable[..., Journal]) -> None:
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    journal = journals(url, ReviewPolicy(retention_months=25), now=lambda: now)
+    for run, sample in ((RUN, "s1"), (RUN, "s2"), (OTHER, "s3")):
+        journal.act(ANN, run, sample, CLAIM)
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    journal.act(ANN, OTHER, "s2", CLAIM)
+    now = datetime(2028, 2, 29, tzinfo=UTC)
+    assert journal.expired() == []
+    now = datetime(2028, 3, 1, tzinfo=UTC)
+    assert journal.expired() == ["s1", "s3"]
+    journal.erase(CLEO, "s1")
+    assert journal.expired() == ["s3"] and journal.verify()[0] == 4
+
+
 def test_the_same_name_is_one_person_and_salts_differ_between_journals(tmp_path: Path, journals: Callable[..., Journal]) -> None:
     found = []
     for name in ("one", "two"):
@@ -175,6 +191,7 @@ TAMPERING: dict[str, tuple[Callable[[str], None], str]] = {
         "event 1 stands where event 1 should",
     ),
     "a case": (lambda url: _run(url, update(CASES).values(decision="flagged")), "is not what its events made it"),
+    "when a case was changed": (lambda url: _run(url, update(CASES).values(changed="2020")), "is not what its events made it"),
     "a dropped case": (lambda url: _run(url, delete(CASES)), "is not what its events made it"),
     "the head": (lambda url: _run(url, update(HEAD).values(number=2)), "ends with event 3, but 2 were written"),
 }
@@ -254,6 +271,7 @@ def test_a_journal_that_cannot_be_opened_is_one_line_without_the_password(url: s
 def test_another_format_is_refused(tmp_path: Path, journals: Callable[..., Journal]) -> None:
     url = f"sqlite:///{tmp_path}/journal.db"
     journals(url)
-    _run(url, update(HEAD).values(format=99))
-    with pytest.raises(JournalError, match="is of format 99, this version reads 1"):
-        journals(url)
+    for other, advice in ((99, "update trmfin"), (1, "start another and keep this one")):
+        _run(url, update(HEAD).values(format=other))
+        with pytest.raises(JournalError, match=f"is of format {other}, this version reads {FORMAT}; {advice}"):
+            journals(url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,17 @@ def test_what_makes_no_sense_is_refused_when_it_is_made() -> None:
         ReviewPolicy(codes=())
     with pytest.raises(ReviewError, match="x is without a role; it takes analyst or approver"):
         told(Case(), Step(action="claim"), Reviewer(name="x", roles=()))
+
+
+def test_a_house_sets_its_own_policy_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('codes = ["fraud confirmed", "other"]\nfour_eyes_above = 500_000\nretention_months = 12')
+    found = ReviewPolicy.from_toml(path)
+    assert found == ReviewPolicy(codes=("fraud confirmed", "other"), four_eyes_above=500_000, retention_months=12)
+    assert found.least_note == ReviewPolicy().least_note
+    for text in ("eyes = 4", "codes = 3", "codes = 'other'", "retention_months = 0", "least_note = 'long'", "no TOML"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="review policy"):
+            ReviewPolicy.from_toml(path)
+    with pytest.raises(ConfigError, match="is no review policy"):
+        ReviewPolicy.from_toml(tmp_path / "none.toml")

@@ -7,10 +7,16 @@ from typing import Any
 
 import polars as pl
 
+from trmfin.data.layout import LATE
+from trmfin.explaining.case import moments
 from trmfin.explaining.reasons import shown
+from trmfin.sequences.transforms import MINOR_UNITS
 
 MARGIN = 0.1  # of the way that values go
 COMPARISON, SCORE = "comparison", "score"
+NEITHER = "no reason names it"
+SILENCE = 5.0  # times as long as usual: a gap worth telling
+SECONDS_A_DAY = 86_400
 HIDDEN = ("event_id", "event_type", "known_at")  # columns of events that say little to people
 
 
@@ -59,6 +65,51 @@ def events_of(record: Mapping[str, Any]) -> pl.DataFrame:
         for event in events
     ]
     return pl.DataFrame(rows, schema=["carries", *names])
+
+
+def timeline(record: Mapping[str, Any]) -> tuple[str, pl.DataFrame]:
+    """What the events' heights are ("" where events have no money), and one row an event, oldest first.
+
+    event_id, event_time, event_type, height (major units; 0 where there is none), carries (codes of the reasons that name the event) and
+    kind: raises or lowers, as the reasons that name it do on the whole, or neither.
+    """
+    case, money = record["data"]["case"], record["data"]["money"]
+    events = sorted(case["events"], key=lambda event: (str(event["event_time"]), event["event_id"]))
+    column = next((name for name in (events[0] if events else {}) if name in money), "")
+    rows = []
+    for event in events:
+        naming = [reason for reason in (*record["reasons"], *record["mitigating"]) if event["event_id"] in reason["event_ids"]]
+        pull = sum(reason["contribution"] / len(reason["event_ids"]) for reason in naming)
+        height = (event[column] or 0) / MINOR_UNITS if column else 0.0
+        kind = "raises" if pull > 0 else "lowers" if pull < 0 else NEITHER
+        carries = ", ".join(reason["code"] for reason in naming)
+        rows.append((event["event_id"], event["event_time"], event["event_type"], height, carries, kind))
+    texts = dict.fromkeys(("event_id", "event_time", "event_type"), pl.String) | {
+        "height": pl.Float64,
+        "carries": pl.String,
+        "kind": pl.String,
+    }
+    return column, pl.DataFrame(rows, schema=texts, orient="row").with_columns(moments("event_time"))
+
+
+def gaps(record: Mapping[str, Any]) -> list[str]:
+    """What the case's data lack, in words: empty cells, no events, long silences."""
+    case, told = record["data"]["case"], []
+    if empty := [name for name, value in case["sample"].items() if value is None and not name.endswith(LATE)]:
+        told.append(f"not known of the sample: {', '.join(empty)}")
+    events = case["events"]
+    if not events:
+        return [*told, "there are no events at all"]
+    for name in (name for name in events[0] if not name.endswith(LATE)):
+        if 0 < (missing := sum(event[name] is None for event in events)):
+            told.append(f"{name} is not known of {missing} of {len(events)} events")
+    as_of = pl.DataFrame({"time": [*(event["event_time"] for event in events), record["as_of"]]}).select(moments("time")).to_series().sort()
+    days = as_of.diff().drop_nulls().dt.total_seconds() / SECONDS_A_DAY
+    usual, longest = float(days.median()), float(days.max())  # type: ignore[arg-type]
+    if len(days) > 2 and longest > SILENCE * max(usual, 1.0):
+        at = as_of[int(days.arg_max() or 0)]
+        told.append(f"nothing for {longest:.0f} days from {at:%Y-%m-%d}, where {usual:.1f} days between events are usual")
+    return told
 
 
 def _told(value: Any, money: bool) -> str:

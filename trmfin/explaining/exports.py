@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 
-from trmfin.errors import ReviewError
+from trmfin.errors import ReviewError, RunError
 from trmfin.scoring.folder import MANIFEST, RECORDS, verify_run
 from trmfin.scoring.journal import Journal
 from trmfin.scoring.outcomes import FOLDER as OUTCOMES
@@ -19,6 +24,8 @@ from trmfin.scoring.views import Run
 
 FORMULA = r"^[=+\-@\t\r]"  # what makes a spreadsheet run a cell; OWASP, CSV injection
 PARTS = ("scores", RECORDS, OUTCOMES)  # of a run, in an auditors' zip
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge", "chrome")
+PRINTING_SECONDS = 60
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the zip is a function of what is in it
 
 
@@ -59,6 +66,27 @@ Record {record["record_id"]}, sha256 {record["sha256"]}
 """
 
 
+def browser() -> str | None:
+    """The path of a browser that prints pages; None where none is installed."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def pdf(page: str, program: str) -> bytes:
+    """A page of HTML as a browser prints it. program: as `browser` gives it. Raises RunError where it prints nothing."""
+    with TemporaryDirectory() as folder:
+        source, out = Path(folder, "page.html"), Path(folder, "page.pdf")
+        source.write_text(page)
+        alone = ["--no-sandbox"] if os.geteuid() == 0 else []  # browsers have no sandbox for root; the page is ours and runs no script
+        options = ["--headless", *alone, "--disable-gpu", "--no-pdf-header-footer", f"--user-data-dir={folder}/profile"]
+        try:
+            subprocess.run(
+                [program, *options, f"--print-to-pdf={out}", source.as_uri()], capture_output=True, timeout=PRINTING_SECONDS, check=True
+            )
+            return out.read_bytes()
+        except (OSError, subprocess.SubprocessError) as problem:
+            raise RunError(f"PDF: {program} printed nothing ({type(problem).__name__}); take the HTML and print it by hand") from problem
+
+
 def audit_zip(run: Run, journal: Journal) -> bytes:
     """The run's scores, records, outcomes and manifest, the journal's events of the run, and SHA256SUMS over all of them.
 
@@ -69,7 +97,7 @@ def audit_zip(run: Run, journal: Journal) -> bytes:
     count, end = journal.verify()
     names = [path.relative_to(run.folder).as_posix() for part in PARTS for path in sorted((run.folder / part).rglob("*")) if path.is_file()]
     files = {name: (run.folder / name).read_bytes() for name in (*names, MANIFEST)}
-    files["journal.jsonl"] = b"".join(event.line.encode() + b"\n" for event in journal.events() if event.run == run.seal)
+    files["journal.jsonl"] = b"".join(event.line.encode() + b"\n" for event in journal.events(run.seal))
     files["journal.txt"] = f"the whole journal: {count} events, chain intact, it ends with {end}\n".encode()
     return _zipped(files)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 import polars as pl
-from sqlalchemy import Connection, RowMapping, delete, insert, inspect, make_url, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, inspect, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from trmfin.errors import JournalError, ReviewError
@@ -27,11 +27,12 @@ from trmfin.scoring.journal_chain import ROOT, Event, checked, digest, sealed
 from trmfin.scoring.journal_tables import CASES, EVENTS, HEAD, KEYS, TABLES, opened, writing
 from trmfin.scoring.review import Case, Reviewer, ReviewPolicy, Step, after
 
-FORMAT = 1
+FORMAT = 2  # since 2 cases say when they were changed
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"
 TRIES = 3  # to make the tables, which others may be making at the same moment
 LINES = select(EVENTS.c.number, EVENTS.c.line).order_by(EVENTS.c.number).execution_options(yield_per=1_000)
-REVIEWED = {"sample_id": pl.String, "state": pl.String, "owner": pl.String, "decision": pl.String, "version": pl.Int64}
+REVIEWED = {name: pl.String for name in ("sample_id", "state", "owner", "decision", "version", "changed", "case")} | {"version": pl.Int64}
+NEVER = (Case(), "")  # what a case is, and when that was changed, before anybody acts
 
 
 class Journal:
@@ -60,7 +61,8 @@ class Journal:
         found = None if in_file and not create and not Path(in_file).exists() else self._prepared(create)
         if found != FORMAT:
             self.close()
-            what = "there is none; check the URL" if found is None else f"is of format {found}, this version reads {FORMAT}; update trmfin"
+            advice = "start another and keep this one" if found and found < FORMAT else "update trmfin"
+            what = "there is none; check the URL" if found is None else f"is of format {found}, this version reads {FORMAT}; {advice}"
             raise JournalError(f"journal {self.name}: {what}")
 
     def close(self) -> None:
@@ -106,7 +108,7 @@ class Journal:
             event = sealed(body)
             connection.execute(insert(EVENTS).values(number=event.number, run=run, case=name, line=event.line))
             connection.execute(update(HEAD).values(number=event.number, sha256=event.sha256))
-            row = asdict(changed) | {"run": run, "case": name}
+            row = asdict(changed) | {"run": run, "case": name, "changed": event.time}
             if changed == case:  # an export
                 return event
             if case.version:
@@ -126,15 +128,18 @@ class Journal:
             return list(_history(connection, run, self._known(connection, "sample", sample_id)))
 
     def reviewed(self, run: str) -> pl.DataFrame:
-        """One row a case of the run that somebody acted on: sample_id (null if it was erased), state, owner's name, decision, version."""
+        """One row a case of the run that somebody acted on: sample_id (null if it was erased), state, owner's name, decision, version,
+        changed (UTC), case (pseudonym).
+        """
         owner, sample = KEYS.alias("owner_key"), KEYS.alias("sample_key")
         joined = CASES.outerjoin(owner, CASES.c.owner == owner.c.pseudonym).outerjoin(sample, CASES.c.case == sample.c.pseudonym)
-        columns = (sample.c.words, CASES.c.state, owner.c.words, CASES.c.decision, CASES.c.version)
+        columns = (sample.c.words, CASES.c.state, owner.c.words, CASES.c.decision, CASES.c.version, CASES.c.changed, CASES.c.case)
         with self._transaction() as connection:
             rows = connection.execute(
                 select(*columns).select_from(joined).where(CASES.c.run == run, CASES.c.case != "").order_by(CASES.c.case)
             ).all()
-        return pl.DataFrame([tuple(row) for row in rows], schema=REVIEWED, orient="row")
+        moment = pl.col("changed").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC")
+        return pl.DataFrame([tuple(row) for row in rows], schema=REVIEWED, orient="row").with_columns(moment)
 
     def words(self, pseudonyms: list[str]) -> dict[str, str]:
         """What pseudonyms stand for; without those that were erased."""
@@ -142,9 +147,10 @@ class Journal:
             rows = connection.execute(select(KEYS.c.pseudonym, KEYS.c.words).where(KEYS.c.pseudonym.in_(pseudonyms))).all()
         return {row.pseudonym: row.words for row in rows}
 
-    def events(self) -> Iterator[Event]:
-        """All events, oldest first, as they were written; nothing is checked."""
-        with self._transaction() as connection, connection.execute(LINES) as lines:
+    def events(self, run: str | None = None) -> Iterator[Event]:
+        """All events, or those of a run, oldest first, as they were written; nothing is checked."""
+        wanted = LINES if run is None else LINES.where(EVENTS.c.run == run)
+        with self._transaction() as connection, connection.execute(wanted) as lines:
             yield from (Event.from_line(line) for _, line in lines)
 
     def verify(self, anchor: str | None = None) -> tuple[int, str]:
@@ -153,21 +159,22 @@ class Journal:
         anchor: the hash of an event that was noted elsewhere, which must be in the chain: so a chain made anew is found too. Raises
         JournalError naming the first event that is not right.
         """
-        previous, count, cases, anchored = ROOT, 0, dict[tuple[str, str], Case](), anchor in (None, ROOT)
+        previous, count, cases, anchored = ROOT, 0, dict[tuple[str, str], tuple[Case, str]](), anchor in (None, ROOT)
         with self._transaction() as connection:  # one moment of the journal, whoever writes meanwhile
             head = connection.execute(select(HEAD)).one()
             rows = connection.execute(select(CASES)).mappings().all()
             with connection.execute(LINES) as lines:
                 for number, line in lines:
                     event, count = checked(line, previous, count, f"journal {self.name}: event {number}", number), count + 1
-                    if event.before != cases.get((event.run, event.case), Case()):
+                    before, changed = cases.get((event.run, event.case), NEVER)
+                    if event.before != before:
                         raise JournalError(f"journal {self.name}: event {number} changes a case that was not so before it; restore it")
-                    cases[event.run, event.case] = event.after
+                    cases[event.run, event.case] = (event.after, changed if event.after == before else event.time)
                     previous, anchored = event.sha256, anchored or event.sha256 == anchor
         if (head.number, head.sha256) != (count, previous):
             raise JournalError(f"journal {self.name}: ends with event {count}, but {head.number} were written; restore it")
-        now = {(row["run"], row["case"]): _as_case(row) for row in rows}
-        if wrong := sorted(key for key in cases.keys() | now.keys() if cases.get(key, Case()) != now.get(key, Case())):
+        now = {(row["run"], row["case"]): (_as_case(row), row["changed"]) for row in rows}
+        if wrong := sorted(key for key in cases.keys() | now.keys() if cases.get(key, NEVER) != now.get(key, NEVER)):
             raise JournalError(f"journal {self.name}: case {wrong[0][1]} is not what its events made it ({len(wrong)} in all); restore it")
         if not anchored:
             raise JournalError(
@@ -188,6 +195,13 @@ class Journal:
             names = {name, *(Event.from_line(line).note for line in lines)} - {""}
             connection.execute(delete(KEYS).where(KEYS.c.pseudonym.in_(names)))
         return len(names)
+
+    def expired(self) -> list[str]:
+        """Samples whose cases were last changed longer ago than the policy's retention, in all runs; without those that were erased."""
+        end = pl.Series([self._now()]).dt.offset_by(f"-{self.policy.retention_months}mo")[0].strftime(MOMENT)
+        old = select(CASES.c.case).group_by(CASES.c.case).having(func.max(CASES.c.changed) < end)
+        with self._transaction() as connection:
+            return list(connection.scalars(select(KEYS.c.words).where(KEYS.c.pseudonym.in_(old)).order_by(KEYS.c.words)))
 
     def _pseudonym(self, connection: Connection, kind: str, words: str) -> str:
         """The pseudonym of a reviewer or sample, made where there is none yet; a new one for every note."""

@@ -25,6 +25,7 @@ CASES = Table(
     Column("owner", String(32), nullable=False),
     Column("decision", String(20), nullable=False),
     Column("version", BigInteger, nullable=False),
+    Column("changed", String(27), nullable=False),  # when, as the last event that did it says
 )
 HEAD = Table(  # one row: where the chain ends; who appends holds its lock
     "trmfin_head",

@@ -11,8 +11,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from trmfin.errors import ConfigError, ReviewError
 
@@ -72,10 +74,23 @@ class ReviewPolicy:
     codes: tuple[str, ...] = ("document seen", "income verified", "identity doubtful", "known customer", "data wrong", "other")
     least_note: int = 20  # characters of an override's note
     four_eyes_above: int = 0  # money at stake, minor units, above which an override needs a second person
+    retention_months: int = 25  # after its last event a case may be forgotten; 12 CFR 1002.12(b): 25 months, 12 for business credit
+
+    @classmethod
+    def from_toml(cls, path: Path) -> ReviewPolicy:
+        """Of a file with some of the fields above; the others stay as they are. Raises ConfigError on what is none."""
+        try:
+            found: dict[str, Any] = tomllib.loads(path.read_text())
+            if not isinstance(found.get("codes", []), list):
+                raise TypeError(f"codes is {found['codes']!r}, expected a list")
+            return cls(**found | ({"codes": tuple(found["codes"])} if "codes" in found else {}))
+        except (OSError, ValueError, TypeError) as problem:
+            known = ", ".join(field.name for field in fields(cls))
+            raise ConfigError(f"{path}: is no review policy ({problem}); give TOML with some of {known}") from problem
 
     def __post_init__(self) -> None:
-        if not self.codes or self.least_note < 0 or self.four_eyes_above < 0:
-            raise ConfigError("review policy: needs at least one code, and numbers of at least 0")
+        if not self.codes or min(self.least_note, self.four_eyes_above) < 0 or self.retention_months < 1:
+            raise ConfigError("review policy: needs at least one code, numbers of at least 0 and at least one month of retention")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -213,6 +213,7 @@ class Outlook:
     precision: float  # share of them that are events
     found: float  # events among them
     recall: float  # share of all events
+    missed: float  # events among the others
     cost: float  # by the policy's costs: events that are missed, and non-events that are looked at
     cutoff: float  # the lowest score among them
 
@@ -228,6 +229,7 @@ def outlook(run: Run, k: int) -> Outlook:
         precision=found / len(top) if len(top) else 0.0,
         found=found,
         recall=found / total if total else 0.0,
+        missed=total - found,
         cost=costs.false_negative * (total - found) + costs.false_positive * (len(top) - found),
         cutoff=float(top[-1]) if len(top) else 1.0,
     )
