@@ -64,7 +64,7 @@ def main(
     given |= {"TRMFIN_REVIEWER": reviewer} if reviewer else {}
     path = os.pathsep.join(filter(None, (str(pages.parent), os.environ.get("PYTHONPATH"))))
     options = ["--server.port", str(port), "--server.headless", str(not browser).lower(), "--browser.gatherUsageStats", "false"]
-    command = [sys.executable, "-m", "streamlit", "run", str(pages / "app.py"), *options]
+    command = [sys.executable, "-m", "dashboards.serve", "run", str(pages / "app.py"), *options]
     raise typer.Exit(subprocess.run(command, env=os.environ | given | {"PYTHONPATH": path}, check=False).returncode)
 
 

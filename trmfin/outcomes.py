@@ -13,7 +13,11 @@ from trmfin.command import run
 def main(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV or Parquet: sample_id, outcome (0 or 1), and known_at if it is not today.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV or Parquet: sample_id, outcome (0 or 1), known_at if it is not today, and a segment if there are some.",
+        ),
     ],
 ) -> None:
     """Append outcomes to a run, so that its scores can be judged by what happened.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboards.frame import errors_shown, journal, run
+from trmfin.explaining.record import checks_of
 from trmfin.scoring.folder import verify_run
 from trmfin.scoring.judgements import judgements, overrides
 from trmfin.scoring.outcomes import outcomes
@@ -47,3 +48,12 @@ else:
         },
     )
     st.caption("An override down was right where little of it happened, an override up where much of it did.")
+st.subheader("Release checks of the records")
+with errors_shown():
+    checks = checks_of(look)
+if checks.is_empty():
+    st.caption("This run has no records. Score with --explain adverse, say.")
+else:
+    told = look.manifest["records"]
+    st.markdown(f"{told['count']:,} records, of which {told['needs_human']:,} release no reason and need a person.")
+    st.dataframe(checks, hide_index=True, width="stretch", column_config={"said": "result"})

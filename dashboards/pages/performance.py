@@ -6,7 +6,7 @@ import altair as alt
 import streamlit as st
 
 from dashboards.frame import NEUTRAL, RAISES, errors_shown, run
-from trmfin.scoring.performance import by_month, calibration, cost_curve, judged, metrics
+from trmfin.scoring.performance import by, calibration, cost_curve, judged, metrics
 
 look = run()
 st.title("Performance")
@@ -19,7 +19,7 @@ if not found.enough:
     )
     st.stop()
 with errors_shown():
-    table, curve, months, costs = metrics(found), calibration(found), by_month(found), cost_curve(found, look)
+    table, curve, months, costs = metrics(found), calibration(found), by(found, "month"), cost_curve(found, look)
 st.dataframe(
     table,
     hide_index=True,
@@ -44,3 +44,14 @@ with right:
     st.caption(f"By the policy's costs: {missed:g} for an event that is let through, {stopped:g} for a false alarm.")
 st.subheader("By month of scoring")
 st.dataframe(months, hide_index=True, width="stretch")
+left, right = st.columns(2)
+with left:
+    st.subheader("By band")
+    st.dataframe(by(found, "band"), hide_index=True, width="stretch")
+with right:
+    st.subheader("By segment")
+    segments = by(found, "segment")
+    if segments.is_empty():
+        st.caption("No segments are told. Outcomes may have a column segment (a product, a branch) beside sample_id and outcome.")
+    else:
+        st.dataframe(segments, hide_index=True, width="stretch")

@@ -63,4 +63,4 @@ if open_.is_empty():
 else:
     st.dataframe(open_, hide_index=True, width="stretch")
     st.caption("Flagged cases that nobody has acted on wait since the run was finished, others since they were last changed.")
-    link("queue", "To the queue", decision="flagged", state="open")
+    link("queue", "Open flagged cases", decision="flagged", state="open")

@@ -70,7 +70,7 @@ def peak_mib(port: int) -> float:
     """Most memory that the server on this port has had."""
     for status in Path("/proc").glob("[0-9]*/status"):
         words = (status.parent / "cmdline").read_bytes().split(b"\0")
-        if b"streamlit" in words and str(port).encode() in words:
+        if b"dashboards.serve" in words and str(port).encode() in words:
             return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     return float("nan")
 

@@ -15,7 +15,7 @@ from trmfin.data.files import raw_from_frame
 from trmfin.explaining.explainer import Asked
 from trmfin.learn.metrics import auc, average_precision, ks
 from trmfin.scoring.outcomes import append
-from trmfin.scoring.performance import by_month, calibration, cost_curve, judged, metrics
+from trmfin.scoring.performance import by, calibration, cost_curve, judged, metrics
 from trmfin.scoring.views import Run, opened
 
 CLIENTS, KNOWN = 90, 80
@@ -30,7 +30,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     rows = run.scores.collect()[:KNOWN]
     happened = np.random.default_rng(0).random(KNOWN) < rows["score"].to_numpy()
     table = pl.DataFrame({"sample_id": rows["sample_id"], "outcome": happened.astype(int)})
-    append(run, raw_from_frame(table, "outcomes"), datetime(2026, 5, 1, tzinfo=UTC))
+    append(run, raw_from_frame(table[: KNOWN // 2], "outcomes"), datetime(2026, 5, 1, tzinfo=UTC))
+    named = table[KNOWN // 2 :].with_columns(segment=pl.Series([("cards", "loans", None, "loans")[n % 4] for n in range(KNOWN // 2)]))
+    append(run, raw_from_frame(named, "outcomes"), datetime(2026, 5, 2, tzinfo=UTC))
     return run
 
 
@@ -43,12 +45,21 @@ def test_metrics_are_those_of_the_scores_with_known_outcomes(run: Run) -> None:
         assert told[name]["low"] <= told[name]["high"]
 
 
-def test_every_row_stands_in_calibration_and_in_one_month(run: Run) -> None:
+def test_every_row_stands_in_calibration_in_one_month_and_in_one_band(run: Run) -> None:
     found = judged(run)
-    curve, months = calibration(found), by_month(found)
+    curve, months, bands = calibration(found), by(found, "month"), by(found, "band")
     assert curve["rows"].sum() == KNOWN and (curve["low"] <= curve["observed"]).all() and (curve["observed"] <= curve["high"]).all()
-    assert months["samples"].sum() == KNOWN
-    assert (months["samples"] * months["event_rate"]).sum() == pytest.approx(found.y.sum())
+    assert months["month"].is_sorted() and bands["mean_score"].is_sorted()
+    for parts in (months, bands):
+        assert parts["samples"].sum() == KNOWN
+        assert (parts["samples"] * parts["event_rate"]).sum() == pytest.approx(found.y.sum())
+
+
+def test_segments_are_those_that_outcomes_told(run: Run) -> None:
+    parts = by(judged(run), "segment")
+    assert parts["segment"].to_list() == ["cards", "loans"] and parts["samples"].to_list() == [10, 20]
+    for name, rate in parts.select("segment", "event_rate").iter_rows():
+        assert rate == judged(run).rows.filter(pl.col("segment") == name)["outcome"].mean()
 
 
 def test_the_cost_curve_is_what_each_cut_off_would_have_cost(run: Run) -> None:

@@ -15,7 +15,7 @@ from trmfin.data.files import read_json, write_json
 from trmfin.data.seal import sealed
 from trmfin.errors import ConfigError, RunError
 from trmfin.explaining.explainer import Asked
-from trmfin.explaining.record import record_of
+from trmfin.explaining.record import checks_of, record_of
 from trmfin.scoring.views import Query, Run, at_stake, by_band, distribution, next_case, opened, outlook, queue
 
 NOBODY = pl.DataFrame(schema={"sample_id": pl.String, "state": pl.String, "owner": pl.String, "decision": pl.String, "version": pl.Int64})
@@ -94,6 +94,14 @@ def test_the_outlook_is_what_calibrated_scores_expect(run: Run, scores: np.ndarr
     assert seen.precision == pytest.approx(best[:4].mean()) and seen.recall == pytest.approx(best[:4].sum() / best.sum())
     assert seen.cost == pytest.approx(costs.false_negative * best[4:].sum() + costs.false_positive * (1 - best[:4]).sum())
     assert seen.cutoff == best[3] and outlook(run, 999).looked_at == CLIENTS
+
+
+def test_checks_are_counted_over_all_records(run: Run) -> None:
+    found = checks_of(run)
+    records = [record_of(run, name) for name in run.scores.collect()["sample_id"]]
+    for check, said, count in found.iter_rows():
+        assert count == sum(record is not None and record["checks"].get(check) == said for record in records)
+    assert found["records"].sum() == sum(len(record["checks"]) for record in records if record) > 0
 
 
 def test_records_are_found_by_sample_and_the_rest_have_none(run: Run) -> None:

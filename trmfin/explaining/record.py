@@ -27,6 +27,7 @@ FLAT = pl.Schema(
         "score": pl.Float64(),
         "decision": pl.String(),
         "needs_human": pl.Boolean(),
+        "checks": pl.List(pl.Struct({"check": pl.String(), "said": pl.String()})),
         "base": pl.Float64(),
         "values": pl.List(pl.Struct({"player": pl.String(), "value": pl.Float64()})),
         "reasons": pl.List(pl.Struct({"rank": pl.Int64(), "code": pl.String(), "text": pl.String(), "contribution": pl.Float64()})),
@@ -112,6 +113,17 @@ def record_of(run: Run, sample_id: str) -> dict[str, Any] | None:
     return record
 
 
+def checks_of(run: Run) -> pl.DataFrame:
+    """check, said, records: what the release checks of a run's records said, how often; empty where there are no records.
+
+    Raises RunError where the records are of a version that does not tell.
+    """
+    if run.records is None:
+        return pl.DataFrame(schema={"check": pl.String, "said": pl.String, "records": pl.UInt32})
+    told = run.records.select(pl.col("checks").explode()).unnest("checks")
+    return collected(told.group_by("check", "said").agg(records=pl.len()).sort("check", "said"), run.folder)
+
+
 def flat(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """One row a record: what is asked most, and the whole line."""
     rows = [
@@ -122,6 +134,7 @@ def flat(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
             "score": record["inference"]["score"],
             "decision": record["inference"]["decision"],
             "needs_human": bool(record["needs_human"]),
+            "checks": [{"check": name, "said": said} for name, said in record["checks"].items()],
             "base": record["attribution"]["base"],
             "values": [{"player": name, "value": value} for name, value in record["attribution"]["values"].items()],
             "reasons": [{key: reason[key] for key in ("rank", "code", "text", "contribution")} for reason in record["reasons"]],

@@ -1,6 +1,6 @@
 """Outcomes: what turned out of scored samples, months later. Appended to a run, batch by batch, never changed.
 
-    RUN/outcomes/00001.parquet        sample_id, outcome, known_at: what was accepted
+    RUN/outcomes/00001.parquet        sample_id, outcome, known_at, segment: what was accepted
     RUN/outcomes/00001.rejects.parquet  rows that were not, with every rule that each broke
     RUN/outcomes/00001.json           which file they came from, counts, hashes, and the hash of the batch before; written last
 
@@ -28,7 +28,7 @@ from trmfin.scoring.views import Run, collected
 
 FOLDER = "outcomes"
 FIRST = "0" * 64  # what the first batch follows
-TABLE = pl.Schema({"sample_id": pl.String(), "outcome": pl.Int8(), "known_at": pl.Datetime("us", "UTC")})
+TABLE = pl.Schema({"sample_id": pl.String(), "outcome": pl.Int8(), "known_at": pl.Datetime("us", "UTC"), "segment": pl.String()})
 
 
 class Outcomes(dy.Schema):
@@ -37,6 +37,7 @@ class Outcomes(dy.Schema):
     sample_id = dy.String(primary_key=True)
     outcome = dy.Int8(nullable=False, is_in=[0, 1])  # 1: what the score is the probability of has happened
     known_at = dy.Datetime(nullable=True, time_zone="UTC", time_unit="us", metadata={"optional": True})  # by default the present
+    segment = dy.String(nullable=True, metadata={"optional": True})  # a product, a branch: performance is told for each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def append(run: Run, raw: RawTable, now: datetime) -> tuple[Batch, dict[str, int
             "table": ["outcomes"] * len(bad),
             "line": bad["line"],
             "rules": [[rule] for rule in bad["rule"]],
-            "row": [json.dumps(row, default=str) for row in bad.select("sample_id", "outcome", "known_at").to_dicts()],
+            "row": [json.dumps(row, default=str) for row in bad.select(*TABLE).to_dicts()],
         },
         schema=REJECTS,
     )
@@ -145,7 +146,7 @@ def _batch(told: dict[str, Any], path: Path) -> Batch:
 
 
 def outcomes(folder: Path) -> pl.DataFrame:
-    """sample_id, outcome, known_at: what is known of each sample now, by sample_id. Raises RunError as `batches` does."""
+    """sample_id, outcome, known_at, segment: what is known of each sample now, by sample_id. Raises RunError as `batches` does."""
     parts = [read_parquet(folder / FOLDER / f"{batch.number:05}.parquet", RunError) for batch in batches(folder)]
-    found = pl.concat(parts) if parts else pl.DataFrame(schema=TABLE)
+    found = pl.concat([pl.DataFrame(schema=TABLE), *parts], how="diagonal")  # batches of before segments have none
     return found.sort("known_at", maintain_order=True).unique("sample_id", keep="last", maintain_order=True).sort("sample_id")

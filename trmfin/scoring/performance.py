@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,7 @@ NAMES = {
     "ece": "ECE",
     "lift_10": "lift in the top decile",
 }
+Part = Literal["month", "band", "segment"]
 BINS = 10
 POINTS = 50  # of the cost curve
 
@@ -31,7 +33,7 @@ POINTS = 50  # of the cost curve
 class Judged:
     """Scores with known outcomes."""
 
-    rows: pl.DataFrame  # sample_id, as_of, score, band, outcome
+    rows: pl.DataFrame  # sample_id, as_of, score, band, outcome, segment, month (of as_of)
     scored: int  # samples of the run
 
     @property
@@ -51,8 +53,8 @@ class Judged:
 def judged(run: Run) -> Judged:
     """The samples whose outcome is known and that have a score. Raises RunError where outcomes were tampered with."""
     wanted = run.scores.select("sample_id", "as_of", "score", "band").filter(pl.col("score").is_not_null() & pl.col("score").is_not_nan())
-    rows = collected(wanted.join(outcomes(run.folder).lazy().select("sample_id", "outcome"), on="sample_id"), run.folder)
-    return Judged(rows=rows.sort("sample_id"), scored=run.rows)
+    rows = collected(wanted.join(outcomes(run.folder).lazy().select("sample_id", "outcome", "segment"), on="sample_id"), run.folder)
+    return Judged(rows=rows.sort("sample_id").with_columns(month=pl.col("as_of").dt.strftime("%Y-%m")), scored=run.rows)
 
 
 def metrics(found: Judged, draws: int = 500) -> pl.DataFrame:
@@ -67,14 +69,17 @@ def calibration(found: Judged) -> pl.DataFrame:
     return pl.DataFrame({name: getattr(curve, name) for name in ("rows", "predicted", "observed", "low", "high")})
 
 
-def by_month(found: Judged) -> pl.DataFrame:
-    """Vintages: month of as_of, samples, event_rate, mean_score, auc (null where a month has one class only)."""
+def by(found: Judged, column: Part) -> pl.DataFrame:
+    """Vintages (month), bands or segments: samples, event_rate, mean_score, auc (null where a part has one class only).
+
+    Samples whose segment nobody told are in none.
+    """
     rows = []
-    for (month,), part in found.rows.with_columns(month=pl.col("as_of").dt.strftime("%Y-%m")).group_by("month", maintain_order=False):
+    for (name,), part in found.rows.drop_nulls(column).group_by(column):
         y, p = part["outcome"].cast(pl.Float64).to_numpy(), part["score"].to_numpy()
-        rows.append((month, len(part), float(y.mean()), float(p.mean()), auc(y, p) if 0 < y.sum() < len(y) else None))
-    schema = {"month": pl.String, "samples": pl.Int64, "event_rate": pl.Float64, "mean_score": pl.Float64, "auc": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row").sort("month")
+        rows.append((name, len(part), float(y.mean()), float(p.mean()), auc(y, p) if 0 < y.sum() < len(y) else None))
+    schema = {column: pl.String, "samples": pl.Int64, "event_rate": pl.Float64, "mean_score": pl.Float64, "auc": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("mean_score" if column == "band" else column)
 
 
 def cost_curve(found: Judged, run: Run) -> pl.DataFrame:

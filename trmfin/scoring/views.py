@@ -146,16 +146,22 @@ def queue(run: Run, reviewed: pl.DataFrame, query: Query) -> Listing:
     Rows of equal rank stand by sample_id, so that pages neither overlap nor leave a row out.
     """
     states = reviewed.filter(pl.col("sample_id").is_not_null()).select("sample_id", "state", "owner").lazy()
-    found = run.scores.select("sample_id", "as_of", "score", "band", "decision", "step").join(states, on="sample_id", how="left")
-    found = found.with_columns(pl.col("state").fill_null("open"), pl.col("owner").fill_null(""))
-    for column, value in (("band", query.band), ("decision", query.decision), ("state", query.state)):
+
+    def with_states(rows: pl.LazyFrame) -> pl.LazyFrame:
+        joined = rows.join(states, on="sample_id", how="left", maintain_order="left")
+        return joined.with_columns(pl.col("state").fill_null("open"), pl.col("owner").fill_null(""))
+
+    found = run.scores.select("sample_id", "as_of", "score", "band", "decision", "step")
+    if query.state:
+        found = with_states(found).filter(pl.col("state") == query.state)
+    for column, value in (("band", query.band), ("decision", query.decision)):
         if value:
             found = found.filter(pl.col(column) == value)
     if query.search:
         found = found.filter(pl.col("sample_id").str.contains(query.search, literal=True))
     order = {query.sort: query.descending} | ({} if query.sort == "sample_id" else {"sample_id": False})
     wanted = found.sort(*order, descending=list(order.values()), nulls_last=True).slice((query.page - 1) * query.size, query.size)
-    rows, total = pl.collect_all([wanted, found.select(pl.len())])
+    rows, total = pl.collect_all([wanted if query.state else with_states(wanted), found.select(pl.len())])
     return Listing(rows=rows, total=total.item())
 
 
