@@ -1,13 +1,21 @@
-"""Streamlit's own command, with what every page needs loaded beforehand: the first page does not wait for it."""
+"""Streamlit's own command, with what every page needs loaded beforehand.
+
+The first page then does not wait for it, and two first pages at once do not find a library half loaded by the other. And Streamlit takes
+a folder `pages` beside the app for its own, older kind of pages until the app has run once: whoever opened a server's first page by its
+address would get it without the frame, so it is told beforehand that the app names its pages itself.
+"""
 
 from __future__ import annotations
 
 import altair as alt
+import pandas as pd
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web import cli
 
 from dashboards import frame
 
-LOADED = (alt, frame)
+LOADED = (alt, frame, pd)
 
 if __name__ == "__main__":
+    PagesManager.uses_pages_directory = False
     cli.main()

@@ -109,7 +109,7 @@ with left:
                 page = as_html(record)
                 st.download_button("Case file (HTML)", page, f"{name}.html", "text/html", on_click=exported, args=(look.seal, name, "html"))
                 program = browser()
-                if program and st.button("Case file (PDF)"):
+                if program and st.button("Print as PDF"):
                     with errors_shown(), st.spinner("Printing…"):
                         printed = pdf(page, program)
                     st.download_button(

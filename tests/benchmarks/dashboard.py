@@ -133,7 +133,7 @@ def main() -> None:
     asked = options.parse_args()
     from playwright.sync_api import sync_playwright
 
-    from tests.browser.test_path import CHROMIUM, FLAGS, served
+    from tests.browser.serving import CHROMIUM, FLAGS, served
 
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         folder = asked.keep or Path(temporary) / "run"
@@ -141,12 +141,12 @@ def main() -> None:
             made(asked.rows, asked.records, folder)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
         print(f"{asked.rows:,} scores, {asked.records:,} records, {size:,.0f} MiB on disk; {os.cpu_count()} cores", flush=True)
-        with served(f"sqlite:///{temporary}/journal.db", "ann", Path(temporary), folder) as address:
+        with served(f"sqlite:///{temporary}/journal.db", "ann", Path(temporary), folder) as shown:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             page = browser.new_page(viewport={"width": 1280, "height": 800})
-            for name, each in visits(page, address).items():
+            for name, each in visits(page, shown.address).items():
                 print(f"{name:24} {' '.join(f'{one:6.2f}' for one in each)} s")
-            print(f"{'peak memory':24} {peak_mib(int(address.rpartition(':')[2])):6.0f} MiB")
+            print(f"{'peak memory':24} {peak_mib(int(shown.address.rpartition(':')[2])):6.0f} MiB")
             browser.close()
 
 

@@ -6,65 +6,24 @@ With TRMFIN_SCREENSHOTS=docs/pictures the pages' pictures in the documents are t
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.architecture.tree import ROOT
+from tests.browser.serving import CHROMIUM, FLAGS, STEP, choose, served
 from tests.scoring.databases import programs, server
 from trmfin.scoring.journal import Journal
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("streamlit", reason="streamlit is not installed")
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-).split()
-RUN = ROOT / "sample_data" / "payments" / "run"
 CASE = "C000260@2024-05"  # its highest score
 NOTE = "Seen the payslip of May, salary doubled."
-SECONDS = 60_000  # milliseconds a step may take on a busy machine
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return int(found.getsockname()[1])
-
-
-@contextmanager
-def served(journal: str, reviewer: str, folder: Path, run: Path = RUN) -> Iterator[str]:
-    """The dashboard as a process of its own; its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "trmfin.dashboard", str(run), "--port", str(port), "--no-browser"]
-    command += ["--journal", journal, "--reviewer", reviewer]
-    with (folder / f"{reviewer}.log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        for _ in range(240):
-            try:
-                with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=5):
-                    break
-            except OSError:
-                assert process.poll() is None, (folder / f"{reviewer}.log").read_text()
-                time.sleep(0.25)
-        yield f"http://localhost:{port}"
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -81,7 +40,7 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def opened_case(browser: Any, address: str, errors: list[str]) -> Any:
     """A page on which somebody went from the start to the queue and to its first case."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.set_default_timeout(SECONDS)
+    page.set_default_timeout(STEP)
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(address)
     page.get_by_role("heading", name="Portfolio").wait_for()
@@ -103,22 +62,16 @@ def taken(page: Any, name: str, chart: bool = False) -> None:
         page.screenshot(path=ROOT / folder / f"dashboard-{name}.png")
 
 
-def choose(page: Any, label: str, option: str) -> None:
-    box = page.get_by_label(label, exact=True)
-    sync_api.expect(box).to_have_count(1, timeout=SECONDS)  # what stood there before is still there while the page is made anew
-    box.click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
 def test_from_the_queue_to_a_checked_chain(journal: str, tmp_path: Path) -> None:
     errors: list[str] = []
     with ExitStack() as stack:
         ann, ben = (stack.enter_context(served(journal, name, tmp_path)) for name in ("ann", "ben"))
         playwright = stack.enter_context(sync_api.sync_playwright())
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = opened_case(browser, ann, errors)
-        page.get_by_role("button", name="Claim").click()
+        page = opened_case(browser, ann.address, errors)
+        page.get_by_role("button", name="Claim", exact=True).click()
         page.get_by_text("claimed by ann").wait_for()
+        page.get_by_role("button", name="Claim", exact=True).wait_for(state="detached")
         choose(page, "What to do", "override down")
         choose(page, "Code", "income verified")
         page.get_by_label("Note, at least 20 characters").fill(NOTE)
@@ -129,7 +82,7 @@ def test_from_the_queue_to_a_checked_chain(journal: str, tmp_path: Path) -> None
         with page.expect_download() as download:
             page.get_by_role("button", name="Case file").click()
         assert CASE in Path(download.value.path()).read_text()
-        second = opened_case(browser, ben, errors)
+        second = opened_case(browser, ben.address, errors)
         choose(second, "What to do", "approve")
         second.get_by_role("button", name="Approve").click()
         second.get_by_text("decided by ann").wait_for()
