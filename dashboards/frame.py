@@ -100,7 +100,9 @@ def reviewer() -> Reviewer:
     user: dict[str, Any] | None = dict(st.user) if st.user.get("is_logged_in") else None
     with errors_shown():
         roles = roles_from(Path(os.environ[ROLES])) if os.environ.get(ROLES) else {}
-        return who(user, roles, local=at_this_machine(), local_name=os.environ.get(REVIEWER) or getpass.getuser())
+        return who(
+            user, roles, local=at_this_machine() and not login_is_configured(), local_name=os.environ.get(REVIEWER) or getpass.getuser()
+        )
 
 
 def at_this_machine() -> bool:

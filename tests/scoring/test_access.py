@@ -17,6 +17,8 @@ def test_a_login_names_a_person_and_the_file_their_roles() -> None:
         ({"email": "ann@bank.example"}, "ann@bank.example", ("analyst",)),
         ({"sub": "sub-7"}, "sub-7", ("approver",)),
         ({"email": "eve@elsewhere.example"}, "eve@elsewhere.example", ("viewer",)),
+        ({"email": "ann@bank.example", "email_verified": True}, "ann@bank.example", ("analyst",)),
+        ({"email": "ann@bank.example", "email_verified": False, "sub": "eve"}, "eve", ("viewer",)),
     ):
         found = who(user, ROLES, local=True, local_name="root")  # type: ignore[arg-type]
         assert (found.name, found.roles) == (name, roles)

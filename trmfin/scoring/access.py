@@ -30,10 +30,12 @@ def roles_from(path: Path) -> dict[str, tuple[Role, ...]]:
 def who(user: Mapping[str, Any] | None, roles: Mapping[str, tuple[Role, ...]], *, local: bool, local_name: str) -> Reviewer:
     """The reviewer in front of a page.
 
-    user: claims of a login (email, else sub, names a person; roles of somebody unlisted are viewer alone); None = nobody has logged
-    in: at this machine's own address `local_name` with all roles, elsewhere a visitor who may only look.
+    user: claims of a login (email, else sub, names a person, and an email that the provider says it has not verified names nobody;
+    roles of somebody unlisted are viewer alone); None = nobody has logged in: at this machine's own address, where no login is asked
+    for (`local`), `local_name` with all roles, elsewhere a visitor who may only look.
     """
     if user is not None:
-        name = str(user.get("email") or user.get("sub") or "")
+        email = user.get("email") if user.get("email_verified", True) in (True, "true") else None
+        name = str(email or user.get("sub") or "")
         return Reviewer(name=name, roles=roles.get(name, ("viewer",)))
     return Reviewer(name=local_name, roles=LOCAL) if local else Reviewer(name=VISITOR, roles=("viewer",))
