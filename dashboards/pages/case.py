@@ -11,6 +11,7 @@ from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, exported, jo
 from trmfin.explaining.charts import NEITHER, by_step, events_of, gaps, timeline, waterfall
 from trmfin.explaining.exports import browser, notice, pdf
 from trmfin.explaining.pages import as_html, as_json
+from trmfin.explaining.peers import peers
 from trmfin.explaining.record import record_of
 from trmfin.scoring.review import ACTIONS, FROM, OVERRIDES, Step
 from trmfin.scoring.views import at_stake, next_case, told_score
@@ -48,6 +49,19 @@ def draw_events(record: dict[str, Any]) -> None:
         st.altair_chart(marks, width="stretch")
     for gap in gaps(record):
         st.caption(f"Data gap: {gap}.")
+
+
+def draw_peers(record: dict[str, Any]) -> None:
+    """Cases that were not flagged although much the same drives their scores."""
+    st.subheader("Nearest cases that were not flagged")
+    found = peers(look, record)
+    for row in found.iter_rows(named=True):
+        differs = f"{row['differs_in']} {row['by']:+.3f} log-odds here"
+        link("case", f"{row['sample_id']} · {told_score(row['score'])} · differs most in {differs}", case=row["sample_id"])
+    if found.is_empty():
+        st.caption("None has a record in this run. Score with --explain all, or topk:N with more of them.")
+    else:
+        st.caption("Near in what drives their scores, by the players' values.")
 
 
 look, name, me = run(), st.query_params.get("case", ""), reviewer()
@@ -104,6 +118,8 @@ with left:
         st.subheader("Events")
         draw_events(record)
         st.dataframe(events_of(record), hide_index=True, width="stretch")
+        with errors_shown():
+            draw_peers(record)
         if me.may("export"):
             with st.container(horizontal=True):
                 page = as_html(record)
