@@ -12,7 +12,7 @@ fraud against genuine transactions, and on the old frauds against the same. Card
 the Handbook's protocol does. All frauds are tested and a seeded share of the genuine, with weights.
 
 trm adapted     `python -m trmfin.train … --from BUNDLE --cases FILE`, as its defaults are, rehearsing the base's 31 days
-trm frozen …    the same, these parts of the network left as they were (the first five draws)
+trm frozen …    the same, these parts of the network left as they were (the first --frozen draws)
 trm retrained   the whole training again, the cases among its samples (--retrained draws, none by default: minutes each)
 lightgbm        on the Handbook's fifteen features. warm: trees added to the base's, on its 31 days and the cases, where cases weigh
                 as much as told, of the frauds' weight; retrained: all trees anew, the cases among the samples, weighing the same
@@ -183,18 +183,17 @@ def lightgbm_updated(setting: Setting, base: Any, cases: np.ndarray, share: floa
     return np.asarray(booster.predict(setting.features[setting.test], raw_score=True)), seconds
 
 
-def ways(setting: Setting, bundle: Any, booster: Any, draw: int, draws: int) -> Iterator[tuple[str, Any]]:
+def ways(setting: Setting, bundle: Any, booster: Any, frozen: bool) -> Iterator[tuple[str, Any]]:
     """Name and function of each way to update, of its cases and seed, that this draw tries."""
     yield "trm adapted", partial(trm_adapted, setting, bundle)
-    if draw < min(draws, 5):
-        for frozen in FROZEN:
-            yield f"trm frozen {'+'.join(frozen)}", partial(trm_adapted, setting, bundle, frozen=frozen)
+    for parts in FROZEN if frozen else ():
+        yield f"trm frozen {'+'.join(parts)}", partial(trm_adapted, setting, bundle, frozen=parts)
     for share in WEIGHTS:
         yield f"lightgbm warm {share:.0%}", partial(lightgbm_updated, setting, booster, share=share)
     yield f"lightgbm retrained {WEIGHTS[1]:.0%}", partial(lightgbm_updated, setting, None, share=WEIGHTS[1])
 
 
-def updates(setting: Setting, folder: Path, sizes: list[int], draws: int, retrained: int) -> pl.DataFrame:
+def updates(setting: Setting, folder: Path, sizes: list[int], draws: int, frozen: int, retrained: int) -> pl.DataFrame:
     """One line a model, number of cases and draw; what was measured before is read from the folder."""
     path = folder / "measured.csv"
     done = pl.read_csv(path).rows(named=True) if path.exists() else []
@@ -213,7 +212,7 @@ def updates(setting: Setting, folder: Path, sizes: list[int], draws: int, retrai
     for draw in range(draws):
         for k in sizes:
             cases = np.random.default_rng((draw, k)).choice(setting.cases, k, replace=False)
-            for name, way in ways(setting, bundle, booster, draw, draws):
+            for name, way in ways(setting, bundle, booster, draw < frozen):
                 if (name, k, draw) not in known:
                     add(name, k, draw, *way(cases=cases, seed=draw))
             if draw < retrained and ("trm retrained", k, draw) not in known:
@@ -245,13 +244,14 @@ def main() -> None:
     options.add_argument("world", choices=WORLDS)
     options.add_argument("--draws", type=int, default=20)
     options.add_argument("--cases", type=int, nargs="+", default=[5, 20, 50])
+    options.add_argument("--frozen", type=int, default=5, help="draws of which parts of the network are also left as they were")
     options.add_argument("--retrained", type=int, default=0, help="draws of which the whole network is trained again, too")
     options.add_argument("--folder", type=Path, default=Path("build/adaptation"))
     asked = options.parse_args()
     folder = asked.folder / asked.world
     folder.mkdir(parents=True, exist_ok=True)
     setting = made_ready(WORLDS[asked.world]())
-    found = updates(setting, folder, asked.cases, asked.draws, asked.retrained)
+    found = updates(setting, folder, asked.cases, asked.draws, asked.frozen, asked.retrained)
     kinds = setting.scenario[setting.test]
     old = int(((setting.y[setting.test] == 1) & (kinds != setting.new)).sum())
     print(
