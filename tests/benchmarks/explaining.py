@@ -49,6 +49,7 @@ def untrained(answer_steps: int) -> tuple[Any, Any]:
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.calibrate import Calibration
     from trmfin.learn.policy import Policy
+    from trmfin.learn.profile import reference_profile
     from trmfin.learn.reference import reference
     from trmfin.model.config import preset
     from trmfin.model.ensemble import Ensemble
@@ -79,6 +80,7 @@ def untrained(answer_steps: int) -> tuple[Any, Any]:
         policy=Policy(),
         card={},
         reference=reference(sequences, rows, None, 0.5),
+        profile=reference_profile(sequences, rows, None, 0.0),
         sha256="0" * 64,
     )
     assert isinstance(bundle.reference, pl.DataFrame)

@@ -85,6 +85,7 @@ def untrained(base: Any, preset: str, folder: Path) -> None:
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.calibrate import Calibration
     from trmfin.learn.policy import Policy
+    from trmfin.learn.profile import reference_profile
     from trmfin.model.config import PRESETS
     from trmfin.model.ensemble import Ensemble
     from trmfin.sequences.fitted import Fitted
@@ -102,6 +103,7 @@ def untrained(base: Any, preset: str, folder: Path) -> None:
         policy=Policy(),
         card={},
         reference=base.samples.select("sample_id").head(1).with_columns(group=pl.lit("all")),
+        profile=reference_profile(sequences.aligned(fitted), np.arange(len(sequences)), None, 0.0),
         sha256="",
     ).save(folder)
 

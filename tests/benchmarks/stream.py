@@ -56,6 +56,7 @@ def untrained(use: Any, preset: str, raw: pl.DataFrame) -> Any:
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.calibrate import Calibration
     from trmfin.learn.policy import Policy
+    from trmfin.learn.profile import reference_profile
     from trmfin.learn.recipe import Recipe
     from trmfin.model.ensemble import Ensemble
     from trmfin.sequences.fitted import Fitted
@@ -73,6 +74,7 @@ def untrained(use: Any, preset: str, raw: pl.DataFrame) -> Any:
         policy=Policy(),
         card={},
         reference=pl.DataFrame({"sample_id": ["0"], "group": ["all"]}),
+        profile=reference_profile(sequences.aligned(fitted), np.arange(len(sequences)), None, 0.0),
         sha256="0" * 64,
     )
 

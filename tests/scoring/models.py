@@ -16,8 +16,10 @@ from trmfin.data.prepared import Prepared
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import Calibration
 from trmfin.learn.policy import Policy
+from trmfin.learn.profile import reference_profile
 from trmfin.model.config import ModelConfig
 from trmfin.model.ensemble import Ensemble
+from trmfin.scoring.engine import score_rows
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.task import Field, History, Target, Task
@@ -92,7 +94,8 @@ def bundle_for(prepared: Prepared, task: Task, config: ModelConfig = CONFIG, pol
                 member.halt.weight.copy_(torch.randn(config.width))
                 member.halt.bias.zero_()
     calibration = Calibration(kind="platt", parameters=tuple((0.9 + step / 10, -0.5) for step in range(config.supervision_steps)))
-    return Bundle(
+    aligned, rows = sequences.aligned(fitted), np.arange(len(sequences))
+    bundle = Bundle(
         network=network.eval(),
         task=task,
         fitted=fitted,
@@ -100,8 +103,13 @@ def bundle_for(prepared: Prepared, task: Task, config: ModelConfig = CONFIG, pol
         policy=policy or Policy(),
         card={},
         reference=pl.DataFrame({"sample_id": ["s0"], "group": ["all"]}),
+        profile=reference_profile(aligned, rows, None, 0.0),
         sha256="0" * 64,
     )
+    if task.target(task.primary).head != "binary":
+        return bundle
+    log_odds = score_rows(bundle, aligned, rows, epsilon=0).logits.astype(np.float64)  # as if all had been held out
+    return replace(bundle, profile=reference_profile(aligned, rows, log_odds, bundle.policy.halt_epsilon))
 
 
 def world(prepared: Prepared, task: Task = PANEL, config: ModelConfig = CONFIG) -> World:

@@ -188,7 +188,12 @@ def shard(folder: Path, number: int) -> Shard:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(bytes([number]))
     return Shard(
-        number=number, rows=5, files={f"scores/{path.name}": sha256_of(path)}, bands=(1, 4), effort=Effort(calls=1, sample_steps=5)
+        number=number,
+        rows=5,
+        files={f"scores/{path.name}": sha256_of(path)},
+        bands=(1, 4),
+        effort=Effort(calls=1, sample_steps=5),
+        cells=((1, 3, 1), (5, 0, 0, 0)),
     )
 
 

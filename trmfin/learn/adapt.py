@@ -1,7 +1,7 @@
 """Adaptation: a finished bundle learns a few confirmed cases of something new, and rehearses what it knew before.
 
-Bins, vocabularies and calibration stay the bundle's. The step is short: a share of what is learnt from are the cases, over and
-over, the rest are labelled rows of before, so that the old is not forgotten.
+Bins, vocabularies, calibration and the reference profile stay the bundle's. The step is short: a share of what is learnt from are the
+cases, over and over, the rest are labelled rows of before, so that the old is not forgotten.
 """
 
 from __future__ import annotations

@@ -32,18 +32,22 @@ from trmfin.errors import BundleError, RunError, TrmfinError
 from trmfin.learn.calibrate import Calibration
 from trmfin.learn.model_card import model_card
 from trmfin.learn.policy import Policy
+from trmfin.learn.profile import ReferenceProfile
 from trmfin.model.config import ModelConfig
 from trmfin.model.ensemble import Ensemble
 from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.profile import finest
 from trmfin.sequences.task import Task
 
-FORMAT = 1
+FORMAT = 2
+OLDEST = 2  # format 1 had no profile.json
 MANIFEST = "manifest.json"
 REASON = 160  # characters of a foreign library's message that are passed on
 WEIGHTS = "weights.safetensors"
 REFERENCE = "reference.parquet"
+PROFILE = "profile.json"
 MODEL_CARD = "model-card.md"  # for people; older bundles have none
-PARTS = (WEIGHTS, "task.json", "config.json", "fitted.json", "calibration.json", "policy.json", "card.json", REFERENCE)
+PARTS = (WEIGHTS, "task.json", "config.json", "fitted.json", "calibration.json", "policy.json", "card.json", REFERENCE, PROFILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,7 @@ class Bundle:
     policy: Policy
     card: dict[str, Any]  # purpose, data window, shape, training, held-out metrics, limits
     reference: pl.DataFrame  # group, sample_id and the tokens as the network saw them
+    profile: ReferenceProfile  # what training data and held-out scores looked like
     sha256: str  # of its manifest.json: the identity of the bundle
 
     @classmethod
@@ -74,6 +79,9 @@ class Bundle:
             network.load_state_dict(load_tensors((folder / WEIGHTS).read_bytes()))
             calibration = Calibration.from_json(_json(folder, "calibration.json"))
             policy = Policy.from_json(_json(folder, "policy.json"))
+            profile = ReferenceProfile.from_json(_json(folder, PROFILE))
+            if profile.features.named != finest(task, fitted).named:
+                raise BundleError(f"bundle {folder.name}: {PROFILE} has other fields than task.json; train it again")
         except BundleError:
             raise
         except (TrmfinError, SafetensorError, RuntimeError, OSError, KeyError, TypeError, ValueError) as error:
@@ -86,6 +94,7 @@ class Bundle:
             policy=policy,
             card=_json(folder, "card.json"),
             reference=read_parquet(folder / REFERENCE, BundleError),
+            profile=profile,
             sha256=manifest["sha256"],
         )
 
@@ -105,6 +114,7 @@ class Bundle:
             "calibration": self.calibration.to_json(),
             "policy": self.policy.to_json(),
             "card": self.card,
+            "profile": self.profile.to_json(),
         }
         for name, part in plain.items():
             write_json(part, folder / f"{name}.json")
@@ -153,6 +163,11 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
     version = manifest.get("format")
     if not isinstance(version, int) or version > FORMAT:
         raise BundleError(f"bundle {folder.name}: format {version!r}, this version reads up to {FORMAT}; update trmfin")
+    if version < OLDEST:
+        raise BundleError(
+            f"bundle {folder.name}: format {version} is of an older trmfin and has no {PROFILE}, without which drift cannot be told; "
+            "train it again"
+        )
     if not is_sealed(manifest) or (folder / MANIFEST).read_bytes() != json_bytes(manifest):
         raise BundleError(f"bundle {folder.name}: {MANIFEST} was changed: its content does not match its seal; copy the bundle again")
     files = manifest.get("files")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trmfin.learn.policy import Policy
+from trmfin.learn.profile import MUCH
 from trmfin.sequences.task import Task
 
 NAMES = {"auc": "AUC", "ap": "average precision", "log_loss": "log-loss", "brier": "Brier score", "ece": "calibration error", "ks": "KS"}
@@ -87,7 +88,11 @@ def _outcomes(card: Mapping[str, Any]) -> Iterator[str]:
 def _triggers(card: Mapping[str, Any]) -> Iterator[str]:
     """When to look again: each trigger is a number of this card left behind."""
     held = card.get("held_out", {})
-    yield "Look again when, on newly labelled samples,"
+    yield "Look again when, labels or none,"
+    yield ""
+    yield f"- the stability index of scores, or of any field that is read, against `profile.json` is {MUCH:g} or more (page Drift),"
+    yield ""
+    yield "and when, on newly labelled samples,"
     yield ""
     for name, words, side in (("auc", "AUC", "low"), ("log_loss", "log-loss", "high"), ("ece", "calibration error", "high")):
         if name in held:

@@ -22,6 +22,7 @@ from trmfin.learn.intervals import summary
 from trmfin.learn.members import TrainedEnsemble, fit_members
 from trmfin.learn.policy import Costs, Policy
 from trmfin.learn.pretrain import foretells, pretrain_members
+from trmfin.learn.profile import reference_profile
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.reference import Judged, reference
 from trmfin.sequences.fitted import Fitted
@@ -184,6 +185,7 @@ def bundle_of(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], rec
     """The bundle of what was learnt on `rows`. about: what the caller knows of the data, for the card."""
     labelled = rows[sequences.known[rows]]
     network, policy = learnt.ensemble.network, Policy(cutoff=Costs().cutoff)
+    aligned, log_odds = sequences.aligned(learnt.fitted), _held_out_log_odds(learnt, sequences)
     return Bundle(
         network=network,
         task=sequences.task,
@@ -191,7 +193,8 @@ def bundle_of(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], rec
         calibration=learnt.calibration,
         policy=policy,
         card=about | card(learnt, sequences, labelled, recipe),
-        reference=reference(sequences.aligned(learnt.fitted), labelled, _judged(learnt, sequences), policy.cutoff),
+        reference=reference(aligned, labelled, _judged(learnt, log_odds), policy.cutoff),
+        profile=reference_profile(aligned, labelled, log_odds, policy.halt_epsilon),
         sha256="",
     )
 
@@ -246,11 +249,14 @@ def early_halting(learnt: Learnt, sequences: Sequences) -> dict[str, float]:
     return {"halt_epsilon": epsilon, "tolerance": TOLERANCE, "steps_saved": float(1 - taken)}
 
 
-def _judged(learnt: Learnt, sequences: Sequences) -> Judged | None:
-    """What members say of the rows they held out; None where there are no log-odds."""
-    if _held_out_target(learnt, sequences) is None:
-        return None
-    return Judged(rows=learnt.ensemble.held_out, score=probability(learnt.log_odds(learnt.ensemble.logits)[:, -1]))
+def _judged(learnt: Learnt, log_odds: NDArray[np.float64] | None) -> Judged | None:
+    """The scores of the rows that members held out; None where there are no log-odds."""
+    return None if log_odds is None else Judged(rows=learnt.ensemble.held_out, score=probability(log_odds[:, -1]))
+
+
+def _held_out_log_odds(learnt: Learnt, sequences: Sequences) -> NDArray[np.float64] | None:
+    """(n, S) what members say of the rows they held out, calibrated; None where the primary target is no yes or no."""
+    return None if _held_out_target(learnt, sequences) is None else learnt.log_odds(learnt.ensemble.logits)
 
 
 def _held_out_target(learnt: Learnt, sequences: Sequences) -> NDArray[np.float64] | None:

@@ -5,7 +5,7 @@
     RUN/answers/part-….parquet         answers per token
     RUN/records/part-….jsonl, .parquet a record for each explained score
     RUN/prepared/                      where raw data were scored: what they were prepared into, rejected rows with reasons too
-    RUN/manifest.json                  hashes of raw files, inputs, bundle and outputs; written last
+    RUN/manifest.json                  hashes of raw files, inputs, bundle and outputs; profiles of training and of these data; written last
 While a run is under way it also holds `.lock`, `job.json` (what is being done), `progress.jsonl` (a line a finished shard) and
 `explained.jsonl` (a line a shard of records).
 """
@@ -56,13 +56,16 @@ class Shard:
     files: dict[str, str]  # path below the run folder → sha256
     bands: tuple[int, ...]  # rows per band
     effort: Effort
+    cells: tuple[tuple[int, ...], ...]  # of each field in each place: cells in each bin of the bundle's profile, and last the missing
 
     def to_json(self) -> dict[str, Any]:
-        return {"number": self.number, "rows": self.rows, "files": self.files, "bands": list(self.bands), "effort": vars(self.effort)}
+        lists = {"bands": list(self.bands), "cells": [list(counts) for counts in self.cells]}
+        return {"number": self.number, "rows": self.rows, "files": self.files, "effort": vars(self.effort), **lists}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Shard:
-        return cls(**(data | {"bands": tuple(data["bands"]), "effort": Effort(**data["effort"])}))
+        tuples = {"bands": tuple(data["bands"]), "cells": tuple(map(tuple, data["cells"]))}
+        return cls(**(data | tuples | {"effort": Effort(**data["effort"])}))
 
 
 @contextmanager

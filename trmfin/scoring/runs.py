@@ -9,19 +9,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from trmfin.data.files import make_folder, read_json, reading, remove_file, sha256_of, write_json, write_parquet
+from trmfin.data.files import read_json, reading, remove_file, write_json
 from trmfin.data.prepared import assemble, check_share, read_raws, take_in, verified, write_rejects
 from trmfin.data.seal import sealed
 from trmfin.errors import RunError
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.policy import Policy
 from trmfin.scoring.blocks import Source, open_source
-from trmfin.scoring.engine import score_rows
 from trmfin.scoring.folder import (
     EXPLAINED,
     JOB,
@@ -40,9 +40,9 @@ from trmfin.scoring.folder import (
 )
 from trmfin.scoring.job import checked_settings, describe, differences
 from trmfin.scoring.scores import Effort
-from trmfin.scoring.shards import frames, part_name
-from trmfin.scoring.thresholds import BandCount, band_counts, band_table
-from trmfin.sequences.sequences import build
+from trmfin.scoring.shard import scored_shard
+from trmfin.scoring.thresholds import BandCount, band_table
+from trmfin.sequences.profile import Profile
 from trmfin.sequences.task import Task
 from trmfin.shipped import Pipeline
 
@@ -136,7 +136,7 @@ def score_run(
         shards.sort(key=lambda shard: shard.number)
         scored = datetime.now(UTC)
         more = {} if explaining is None else explaining.write(bundle, source, out, job)
-        return _finish(out, job, shards, bundle.policy, source if here else None, (started, scored), kept, more)
+        return _finish(out, job, shards, bundle, source if here else None, (started, scored), kept, more)
 
 
 def _refuse_used(out: Path, resume: bool, here: bool) -> None:
@@ -203,42 +203,29 @@ def _score_shards(bundle: Bundle, source: Source, out: Path, job: dict[str, Any]
     settings, shards = job["settings"], []
     tell(Progress(rows=rows, total=source.rows))
     for number, block in source.blocks(settings["shard_rows"], skip=done):
-        sequences = build(block, bundle.task).aligned(bundle.fitted)
-        before = rows
-        scores = score_rows(
-            bundle,
-            sequences,
-            np.arange(len(sequences)),
-            steps=settings["steps"],
-            batch_size=settings["batch_size"],
-            threads=settings["threads"],
-            tell=lambda n, before=before: tell(Progress(rows=before + n, total=source.rows)),  # type: ignore[misc]
-        )
-        files = {}
-        for folder, table in frames(scores, bundle.task, bundle.policy).items():
-            path = out / folder / part_name(number)
-            make_folder(path.parent)
-            write_parquet(table, path)
-            files[path.relative_to(out).as_posix()] = sha256_of(path, RunError)
-        shard = Shard(number=number, rows=len(scores), files=files, bands=band_counts(scores.score, bundle.policy), effort=scores.effort)
+        shard = scored_shard(bundle, block, number, out, settings, partial(_tell_from, tell, rows, source.rows))
         add_progress(out, PROGRESS, shard)
         shards.append(shard)
-        rows += len(scores)
+        rows += shard.rows
     return shards
+
+
+def _tell_from(tell: Tell, before: int, total: int, rows: int) -> None:
+    tell(Progress(rows=before + rows, total=total))
 
 
 def _finish(
     out: Path,
     job: dict[str, Any],
     shards: list[Shard],
-    policy: Policy,
+    bundle: Bundle,
     here: Source | None,
     times: tuple[datetime, datetime],
     kept: int,
     more: dict[str, Any],
 ) -> Summary:
     """Write the manifest. here: the prepared data, where they lie in the run folder: then they are part of the run. more: of records."""
-    (started, scored), finished = times, datetime.now(UTC)
+    (started, scored), finished, policy = times, datetime.now(UTC), bundle.policy
     effort = sum((shard.effort for shard in shards), Effort())
     counts = tuple(sum(shard.bands[i] for shard in shards) for i in range(len(policy.bands)))
     rows = sum(shard.rows for shard in shards)
@@ -251,6 +238,7 @@ def _finish(
             "files": files,
             "counts": {"rows": rows, "shards": len(shards), "bands": dict(zip((name for name, _ in policy.bands), counts, strict=True))},
             "effort": vars(effort),
+            "profile": {"reference": bundle.profile.to_json(), "now": _profile(bundle, shards).to_json()},
             "times": {"started": started.isoformat(), "finished": finished.isoformat(), "rows_kept_from_before": kept},
         }
     )
@@ -266,6 +254,13 @@ def _finish(
         **_record_counts(manifest),
         **_raw_counts(here),
     )
+
+
+def _profile(bundle: Bundle, shards: list[Shard]) -> Profile:
+    """Of all samples of the run, in the bins of the bundle's."""
+    like = bundle.profile.features
+    parts = [like.with_counts(shard.rows, [np.array(counts, np.int64) for counts in shard.cells]) for shard in shards]
+    return sum(parts, like.emptied)
 
 
 def _already_finished(out: Path, job: dict[str, Any], policy: Policy, here: Source | None) -> Summary:

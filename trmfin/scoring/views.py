@@ -16,7 +16,9 @@ import polars as pl
 
 from trmfin.errors import ConfigError, RunError, TrmfinError
 from trmfin.learn.policy import Policy
+from trmfin.learn.profile import EVENLY, ReferenceProfile
 from trmfin.scoring.folder import RECORDS, read_manifest
+from trmfin.sequences.profile import Profile
 
 SCORES = pl.Schema(
     {
@@ -31,8 +33,15 @@ SCORES = pl.Schema(
 )
 Problem = TrmfinError  # what a page shows instead of a trace
 SORTS = ("score", "as_of", "sample_id")
-BINS = 40  # of the distribution
 Sort = Literal["score", "as_of", "sample_id"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profiles:
+    """What a run says of its data, and what its bundle said of those it was trained on; both count in the same bins."""
+
+    reference: ReferenceProfile
+    now: Profile
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +72,13 @@ class Run:
     @cached_property
     def policy(self) -> Policy:
         return Policy.from_json(self.manifest["policy"])
+
+    @cached_property
+    def profiles(self) -> Profiles | None:
+        """None where the run is older than profiles."""
+        if (found := self.manifest.get("profile")) is None:
+            return None
+        return Profiles(reference=ReferenceProfile.from_json(found["reference"]), now=Profile.from_json(found["now"]))
 
     @property
     def scores(self) -> pl.LazyFrame:
@@ -188,10 +204,16 @@ def as_parquet(table: pl.DataFrame) -> bytes:
 
 
 def distribution(run: Run) -> pl.DataFrame:
-    """Where scores lie: lower, upper, samples, of BINS equal bins of [0, 1]; scores that are missing are in none."""
+    """Where scores lie: lower, upper, samples, share and reference, of EVENLY equal bins of [0, 1]; scores that are missing are in none.
+
+    reference: share of the held-out scores that the bundle was judged by; null where it kept none or the run is older.
+    """
     scores = _scores(run)
-    counts, edges = np.histogram(scores[~np.isnan(scores)], BINS, (0.0, 1.0))
-    return pl.DataFrame({"lower": edges[:-1], "upper": edges[1:], "samples": counts})
+    counts, edges = np.histogram(scores[~np.isnan(scores)], EVENLY, (0.0, 1.0))
+    held = run.profiles.reference.scores if run.profiles else None
+    then = None if held is None else np.array(held.evenly) / sum(held.evenly)
+    table = {"lower": edges[:-1], "upper": edges[1:], "samples": counts, "share": counts / max(counts.sum(), 1)}
+    return pl.DataFrame(table | {"reference": then}, schema_overrides={"reference": pl.Float64})
 
 
 def by_band(run: Run) -> pl.DataFrame:
