@@ -28,7 +28,7 @@ with errors_shown():
     except NotComparable as reason:
         stability, why = "not told", str(reason)
 for column, (label, value) in zip(
-    st.columns(6),
+    (*st.columns(3), *st.columns(3)),
     (
         ("Scores", f"{look.rows:,}"),
         (f"Flagged, at {look.policy.cutoff:.4g} or more", f"{flagged:,} ({flagged / look.rows:.1%})"),

@@ -9,17 +9,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from tests.architecture.tree import ROOT
 from tests.explaining.runs import ASKED, Made, explained, records_of
-from trmfin.data.files import raw_from_frame
+from tests.scoring.models import PANEL, bundle_for, panel, saved
+from trmfin.data.files import raw_from_frame, read_json, write_json
+from trmfin.data.prepared import Prepared
+from trmfin.data.seal import sealed
+from trmfin.errors import RunError
+from trmfin.scoring.drift import drift
 from trmfin.scoring.journal import Journal
 from trmfin.scoring.outcomes import append
 from trmfin.scoring.review import Reviewer, Step
+from trmfin.scoring.runs import score_run
 from trmfin.scoring.views import opened
+from trmfin.sequences.task import Target
 
 testing = pytest.importorskip("streamlit.testing.v1", reason="streamlit is not installed")
 APP = ROOT / "dashboards" / "app.py"
@@ -79,8 +87,9 @@ def do(app: testing.AppTest, action: str, code: str | None = None, note: str = "
 
 def test_the_portfolio_counts_what_the_run_holds(page: Callable[..., testing.AppTest], made: Made) -> None:
     app, run = page(), opened(made.run)
-    flagged = f"{run.flagged} ({run.flagged / CLIENTS:.1%})"
-    assert [metric.value for metric in app.metric] == [str(CLIENTS), flagged, "5", "0", str(run.flagged)]
+    flagged, index = f"{run.flagged} ({run.flagged / CLIENTS:.1%})", f"{drift(run).psi:.4f}, stable"
+    assert [metric.value for metric in app.metric] == [str(CLIENTS), flagged, "5", "0", str(run.flagged), index]
+    assert "chance would give" in said(app)
 
 
 def test_the_queue_filters_by_the_address_and_by_hand(page: Callable[..., testing.AppTest], made: Made) -> None:
@@ -233,11 +242,72 @@ def test_performance_waits_for_outcomes_and_then_judges(page: Callable[..., test
     assert 0 < values["AUC"] < 1
 
 
-def test_drift_needs_a_second_run_and_then_compares(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
-    assert "Drift needs a second run" in said(page("drift"))
+def resealed(run: Path, folder: Path, **other: Any) -> Path:
+    """The run with other entries in its manifest; None takes one out."""
+    shutil.copytree(run, folder)
+    manifest = {key: value for key, value in (read_json(folder / "manifest.json", RunError) | other).items() if value is not None}
+    write_json(sealed({key: value for key, value in manifest.items() if key != "seal"}), folder / "manifest.json")
+    return folder
+
+
+def shifted(made: Made, folder: Path) -> Path:
+    """The same clients with ten times their limits, scored by the same bundle."""
+    data = Prepared.read(made.prepared)
+    replace(data, samples=data.samples.with_columns(pl.col("limit") * 10)).write(folder / "prepared")
+    score_run(made.bundle, folder / "prepared", folder / "shifted", threads=1)
+    return folder / "shifted"
+
+
+def test_drift_is_from_training_unless_another_run_is_chosen(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    app, found = page("drift"), drift(opened(made.run))
+    assert app.metric[0].value == f"{found.psi:.4f}" and app.selectbox[0].options == ["the bundle's training data"]
+    assert "Stable: below 0.1" in said(app) and "cells of one client are not independent" in said(app)
     other = Path(shutil.copytree(made.run, tmp_path / "earlier"))
-    app = page("drift", runs=Path(f"{made.run}{os.pathsep}{other}"))
+    app = page("drift", runs=Path(f"{made.run}{os.pathsep}{other}"), against="earlier")
     assert app.metric[0].value == "0.0000" and "Stable: below 0.1" in said(app)
+
+
+def test_the_worst_field_comes_first_and_the_chosen_one_stands_in_the_address(
+    page: Callable[..., testing.AppTest], made: Made, tmp_path: Path
+) -> None:
+    later = shifted(made, tmp_path)
+    app = page("drift", runs=later)
+    table = app.dataframe[1].value
+    assert (table["field"][0], table["verdict"][0]) == ("limit", "🔴 much drift") and set(table["verdict"][1:]) == {"🟢 stable"}
+    field = {box.label: box for box in app.selectbox}["Field"]
+    assert field.options[0] == "the worst, limit at sample"
+    field.select("billed at statements")
+    app.run()
+    assert not app.exception and app.query_params["field"] in ("billed at statements", ["billed at statements"])
+    assert page("drift", runs=later, field="billed at statements").selectbox[1].value == "billed at statements"
+    assert page("drift", runs=later, field="nonsense").selectbox[1].value == ""
+
+
+def test_an_older_run_says_that_it_has_no_profile_and_still_compares_scores(
+    page: Callable[..., testing.AppTest], made: Made, tmp_path: Path
+) -> None:
+    older = resealed(made.run, tmp_path / "older", profile=None)  # as an older version would have written it
+    assert "older than profiles of its data" in said(page("drift", runs=older)) and not page("drift", runs=older).metric
+    app = page("portfolio", runs=older)
+    assert app.metric[4].value == "not told" and "score again into another folder" in said(app)
+    app = page("drift", runs=Path(f"{older}{os.pathsep}{made.run}"), against=made.run.name)
+    assert app.metric[0].value == "0.0000" and "older than profiles of its data" in said(app)
+
+
+def test_a_run_of_no_rows_is_a_message(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    bands = dict.fromkeys(opened(made.run).manifest["counts"]["bands"], 0)
+    empty = resealed(made.run, tmp_path / "run", files={}, records=None, counts={"rows": 0, "shards": 0, "bands": bands})
+    for name in ("portfolio", "drift"):
+        assert "its input had no rows. Score a folder with samples" in said(page(name, runs=empty))
+
+
+def test_a_task_without_log_odds_shows_its_fields(page: Callable[..., testing.AppTest], tmp_path: Path) -> None:
+    data, target = panel(20), Target(name="default", head="quantiles", levels=(0.1, 0.9), meaning="loss")
+    bundle, prepared = saved(data, bundle_for(data, replace(PANEL, targets=(target,))), tmp_path)
+    score_run(bundle, prepared, tmp_path / "run", threads=1)
+    app = page("drift", runs=tmp_path / "run")
+    assert "kept no scores to compare with" in said(app) and len(app.dataframe[0].value) == 3
+    assert page("portfolio", runs=tmp_path / "run").metric[4].value == "not told"
 
 
 def test_an_export_is_checked_first_and_noted_in_the_journal(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:

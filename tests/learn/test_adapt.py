@@ -57,6 +57,10 @@ def raw(bundle: Bundle, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     return primary_logits(bundle.network, world()[0].aligned(bundle.fitted), rows)[:, -1]
 
 
+def test_what_it_is_compared_with_stays_what_it_was_trained_on() -> None:
+    assert adapted().profile == world()[1].profile and world()[1].profile.scores is not None
+
+
 def test_something_new_is_found_and_what_was_known_is_not_forgotten() -> None:
     rises = []  # of each base: what rounding alone changes moves that of one base by half
     for base in range(3):

@@ -44,7 +44,7 @@ def test_a_loaded_bundle_scores_to_the_bit_as_the_saved_one(saved: Path) -> None
 def test_a_loaded_bundle_equals_the_saved_one_part_by_part(saved: Path) -> None:
     mine, loaded = bundle(learnt(), data()), Bundle.load(saved)
     assert (loaded.task, loaded.fitted, loaded.calibration, loaded.policy) == (mine.task, mine.fitted, mine.calibration, mine.policy)
-    assert loaded.reference.equals(mine.reference) and loaded.card == json.loads(json.dumps(mine.card))
+    assert loaded.profile == mine.profile and loaded.reference.equals(mine.reference) and loaded.card == json.loads(json.dumps(mine.card))
     assert loaded.sha256 == sha256_of(saved / "manifest.json") and loaded.network.config == mine.network.config
 
 
@@ -82,6 +82,15 @@ def test_a_bundle_from_before_model_cards_still_loads_and_a_changed_card_is_name
     del manifest["files"][MODEL_CARD], manifest["seal"]
     write_json(sealed(manifest), copy / "manifest.json")
     assert Bundle.load(copy).card
+
+
+def test_a_bundle_from_before_profiles_says_that_it_must_be_trained_again(copy: Path) -> None:
+    (copy / "profile.json").unlink()
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["files"]["profile.json"], manifest["seal"]
+    write_json(sealed(manifest | {"format": 1}), copy / "manifest.json")
+    with pytest.raises(BundleError, match=r"format 1 is of an older trmfin and has no profile\.json.*train it again"):
+        Bundle.load(copy)
 
 
 def test_the_same_model_is_saved_to_the_same_bytes(saved: Path, tmp_path: Path) -> None:
@@ -185,11 +194,13 @@ def reseal(folder: Path, name: str, content: object) -> None:
         ("calibration.json", {"kind": "isotonic"}),
         ("policy.json", {"cutoff": 7}),
         ("policy.json", {"cutoff": "high"}),
+        ("profile.json", {"features": {"samples": 3, "fields": []}}),
+        ("profile.json", {"scores": {"edges": [0, 1]}}),
     ],
 )
 def test_parts_that_do_not_fit_together_are_one_clear_error(name: str, change: dict[str, object], copy: Path) -> None:
     reseal(copy, name, json.loads((copy / name).read_text()) | change)
-    with pytest.raises(BundleError, match="bundle copy|calibration|fitted") as caught:
+    with pytest.raises(BundleError, match="bundle copy|calibration|fitted|profile") as caught:
         Bundle.load(copy)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 

@@ -1,5 +1,6 @@
 """Scoring runs: resumed ones end with the bytes of undisturbed ones, and a folder holds one run only."""
 
+import json
 import random
 import shutil
 import signal
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -22,6 +24,8 @@ from trmfin.learn.bundle import Bundle
 from trmfin.learn.policy import Policy
 from trmfin.scoring.folder import verify_run
 from trmfin.scoring.runs import score_run
+from trmfin.sequences.profile import counted
+from trmfin.sequences.sequences import build
 
 CLIENTS, SHARD = 120, 4  # 30 shards
 HALTING = Policy(halt_epsilon=0.3)
@@ -83,6 +87,28 @@ def test_the_manifest_says_what_the_run_was_made_of(ready: tuple[Bundle, Path], 
     steps = pl.read_parquet(tmp_path / "run" / "scores" / "part-*.parquet")["step"]
     calls = {"calls": int(steps.max()), "calls_in_full": 3}  # of one batch
     assert manifest["effort"] == calls | {"sample_steps": steps.sum(), "sample_steps_in_full": 3 * CLIENTS}
+
+
+def test_the_manifest_says_what_data_looked_like_in_training_and_do_now(ready: tuple[Bundle, Path], tmp_path: Path) -> None:
+    bundle, found = ready[0], []
+    for rows in (SHARD, 50_000):
+        score_run(*ready, tmp_path / str(rows), threads=1, shard_rows=rows)
+        found.append(verify_run(tmp_path / str(rows))["profile"])
+    sequences = build(Prepared.read(ready[1]), bundle.task).aligned(bundle.fitted)
+    now = counted(sequences, np.arange(CLIENTS), bundle.profile.features)
+    assert found[0] == found[1] == json.loads(json.dumps({"reference": bundle.profile.to_json(), "now": now.to_json()}))
+
+
+def test_a_shard_that_was_scored_before_profiles_is_scored_again(
+    ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    stopped_after(ready, tmp_path / "run", 17)
+    path = tmp_path / "run" / "progress.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [len(line.pop("cells")) for line in lines] == [3] * 5
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summary = score_run(*ready, tmp_path / "run", shard_rows=SHARD, threads=1, resume=True)
+    assert summary.rows_now == CLIENTS and contents(tmp_path / "run") == undisturbed
 
 
 def test_an_epsilon_takes_the_place_of_the_policys(ready: tuple[Bundle, Path], undisturbed: dict[str, bytes], tmp_path: Path) -> None:

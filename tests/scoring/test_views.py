@@ -82,6 +82,8 @@ def test_the_next_case_is_the_riskiest_that_nobody_has(run: Run) -> None:
 def test_the_distribution_and_the_bands_count_every_score(run: Run, scores: np.ndarray) -> None:
     found = distribution(run)
     assert found["samples"].sum() == CLIENTS and found["lower"][0] == 0 and found["upper"][-1] == 1
+    assert found["share"].to_list() == (found["samples"] / CLIENTS).to_list()
+    assert found["reference"].to_list() == pytest.approx(found["share"].to_list())  # the bundle was judged by these very samples
     bands = by_band(run)
     assert bands["samples"].sum() == CLIENTS and bands["share"].sum() == pytest.approx(1)
     total = sum(count * mean for count, mean in zip(bands["samples"], bands["mean_score"], strict=True) if count)

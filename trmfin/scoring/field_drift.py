@@ -48,14 +48,16 @@ def field_drift(run: Run, reference: Run | None = None) -> pl.DataFrame:
 def field_bins(run: Run, reference: Run | None, field: str, at: str) -> pl.DataFrame:
     """Of one field in one place: bin (in words), reference, now: shares of cells, and psi: the bin's part; last, the missing.
 
-    Numbers are told as they are in the column, money in major units. Raises DataError as `field_drift` does, where there is no such
-    field, and where either has no cells of it.
+    Numbers are told as they are in the column, money in major units. Raises DataError where there is no such field, and NotComparable
+    as `field_drift` does and where either has no cells of it.
     """
     then, now = _both(run, reference)
     place = [(cells.field, cells.at) for cells in then.cells].index((field, at)) if (field, at) in _named(then) else None
     if place is None:
         raise DataError(f"drift: no field {field!r} at {at!r}; it has {', '.join(f'{name} at {where}' for name, where in _named(then))}")
     counts = then.table[place], now.table[place]
+    if not all(one.sum() for one in counts):
+        raise NotComparable(f"drift: field {field!r} at {at!r} has no cells in one of the two, so no shares to compare; choose another")
     parts = psi(*counts)
     shares = {name: one / one.sum() for name, one in zip(("reference", "now"), counts, strict=True)}
     return pl.DataFrame({"bin": [*labels(then.cells[place]), "(missing)"], **shares, "psi": parts})

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trmfin.errors import BundleError, DataError, TaskError
-from trmfin.sequences.batch import Batch, token_tags
+from trmfin.sequences.batch import Batch, token_tags, window_tags
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 from trmfin.sequences.task import Field, Task
@@ -19,7 +19,7 @@ from trmfin.sequences.transforms import TRANSFORMS
 SAMPLE = "sample"  # where fields of the leading token are, one cell a sample
 SHARES = 10  # that bins part a number's cells of training into, about equal ones
 WORDS = 24  # of a vocabulary that have a bin each, the most frequent ones; enough for the hours of a day
-TOKENS = 2**17  # looked at at once
+TOKENS = 2**17  # gathered at once, those without a token of their own included
 Int = NDArray[np.int64]
 Count = Callable[[Batch], Int]  # a batch → how many cells each bin has, and last how many are missing
 
@@ -124,7 +124,7 @@ def counted(sequences: Sequences, rows: Int, like: Profile) -> Profile:
     """Of samples `rows`, in the bins of `like`; what the network sees is counted. sequences: aligned as those that `like` is of."""
     table = [np.zeros_like(counts) for counts in like.table]
     readers = [_reader(sequences, cells) for cells in like.cells]
-    size = max(TOKENS // sequences.task.length, 1)
+    size = max(TOKENS // len(window_tags(sequences.task)), 1)
     for first in range(0, len(rows), size):
         batch = sequences.batch(rows[first : first + size])
         for total, read in zip(table, readers, strict=True):
