@@ -39,8 +39,7 @@ from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.profile import finest
 from trmfin.sequences.task import Task
 
-FORMAT = 2
-OLDEST = 2  # format 1 had no profile.json
+FORMAT = 1
 MANIFEST = "manifest.json"
 REASON = 160  # characters of a foreign library's message that are passed on
 WEIGHTS = "weights.safetensors"
@@ -163,17 +162,15 @@ def _checked_manifest(folder: Path) -> dict[str, Any]:
     version = manifest.get("format")
     if not isinstance(version, int) or version > FORMAT:
         raise BundleError(f"bundle {folder.name}: format {version!r}, this version reads up to {FORMAT}; update trmfin")
-    if version < OLDEST:
-        raise BundleError(
-            f"bundle {folder.name}: format {version} is of an older trmfin and has no {PROFILE}, without which drift cannot be told; "
-            "train it again"
-        )
     if not is_sealed(manifest) or (folder / MANIFEST).read_bytes() != json_bytes(manifest):
         raise BundleError(f"bundle {folder.name}: {MANIFEST} was changed: its content does not match its seal; copy the bundle again")
     files = manifest.get("files")
     if not isinstance(files, dict):
         raise BundleError(f"bundle {folder.name}: {MANIFEST} lists no files; copy the bundle again")
-    if lacking := sorted(set(PARTS) - set(files)):
+    lacking = sorted(set(PARTS) - set(files))
+    if lacking == [PROFILE]:
+        raise BundleError(f"bundle {folder.name}: was trained before bundles had {PROFILE}, which tells drift; train it again")
+    if lacking:
         raise BundleError(f"bundle {folder.name}: {MANIFEST} does not list {', '.join(lacking)}; copy the bundle again")
     for name, expected in sorted(files.items()):
         path = folder / Path(name).name
