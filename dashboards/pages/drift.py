@@ -13,7 +13,14 @@ from trmfin.scoring.field_drift import field_bins, field_drift
 from trmfin.scoring.views import Run
 
 TRAINING = "the bundle's training data"
-SIGNED = {"stable": "🟢 stable", "some drift": "🟠 some drift", "much drift": "🔴 much drift"}
+COLOURS = {
+    "stable": "green",
+    "some drift": "orange",
+    "much drift": "red",
+    "no cells now": "red",
+    "no cells then": "red",
+    "no cells": "gray",
+}
 PERCENT = st.column_config.NumberColumn(format="percent")
 
 
@@ -24,7 +31,7 @@ def then_and_now(table: Any, title: str) -> None:
         alt.Chart(long)
         .mark_bar()
         .encode(
-            x=alt.X("bin:N", title=title, sort=table["bin"].to_list()),
+            x=alt.X("bin:N", title=title, sort=table["bin"].to_list(), axis=alt.Axis(labelAngle=-40, labelLimit=200, labelOverlap=False)),
             xOffset=alt.XOffset("run:N", sort=["reference", "now"]),
             y=alt.Y("share:Q", title="share", axis=alt.Axis(format="%")),
             color=alt.Color("run:N", scale=alt.Scale(domain=["reference", "now"], range=[NEUTRAL, LOWERS]), title=None),
@@ -56,11 +63,12 @@ def show_scores(look: Run, against: Run | None) -> None:
 def show_fields(look: Run, against: Run | None) -> None:
     table = field_drift(look, against)
     st.dataframe(
-        table.with_columns(table["verdict"].replace(SIGNED)),
+        table.with_columns(table["verdict"].reshape((-1, 1)).arr.to_list()),
         hide_index=True,
         width="stretch",
         column_config={
             "at": st.column_config.TextColumn("where"),
+            "verdict": st.column_config.MultiselectColumn(options=list(COLOURS), color=list(COLOURS.values())),
             "psi": st.column_config.NumberColumn("index", format="%.4f"),
             "by_chance": st.column_config.NumberColumn("by chance", format="%.4f"),
             "missing_then": st.column_config.NumberColumn("missing then", format="percent"),

@@ -23,8 +23,11 @@ with errors_shown():
     flagged, open_ = look.flagged, waiting(look, reviewed, datetime.now(UTC))
     try:
         found = drift(look)
-        stability = f"{found.psi:.4f}, {found.verdict}"
-        why = f"The index is against the scores that the bundle was judged by; chance would give {found.by_chance:.4f}. More: page Drift."
+        stability = f"{found.psi:.4f}"
+        why = (
+            f"{found.verdict.capitalize()}: the stability index is against the scores that the bundle was judged by; "
+            f"chance would give {found.by_chance:.4f}. More on the page Drift."
+        )
     except NotComparable as reason:
         stability, why = "not told", str(reason)
 for column, (label, value) in zip(
