@@ -12,6 +12,7 @@ page = st.navigation(
         st.Page("pages/portfolio.py", title="Portfolio", icon=":material/donut_small:", default=True),
         st.Page("pages/queue.py", title="Queue", icon=":material/list:"),
         st.Page("pages/case.py", title="Case", icon=":material/person_search:"),
+        st.Page("pages/whatif.py", title="What if", icon=":material/alt_route:"),
         st.Page("pages/performance.py", title="Performance", icon=":material/speed:"),
         st.Page("pages/drift.py", title="Drift", icon=":material/trending_flat:"),
         st.Page("pages/export.py", title="Export", icon=":material/download:"),

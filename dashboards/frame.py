@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from trmfin.explaining.asking import Scorer, bundle_of
+from trmfin.explaining.replayed import summed_up
 from trmfin.scoring.access import roles_from, who
 from trmfin.scoring.folder import MANIFEST
 from trmfin.scoring.journal import Journal
 from trmfin.scoring.review import Reviewer, ReviewPolicy, Step
 from trmfin.scoring.views import Problem, Run, opened
 
-RUNS, JOURNAL, ROLES, REVIEWER, POLICY = (  # what the command sets
+RUNS, JOURNAL, ROLES, REVIEWER, POLICY, BUNDLES = (  # what the command sets
     "TRMFIN_RUNS",
     "TRMFIN_JOURNAL",
     "TRMFIN_ROLES",
     "TRMFIN_REVIEWER",
     "TRMFIN_REVIEW_POLICY",
+    "TRMFIN_BUNDLES",
 )
 RAISES, LOWERS, NEUTRAL = "#b3423a", "#2f6f9f", "#5c6b7a"  # one colour a meaning
 
@@ -36,6 +39,38 @@ def _run(folder: str, changed: float) -> Run:
 def journal() -> Journal:
     policy = ReviewPolicy.from_toml(Path(os.environ[POLICY])) if os.environ.get(POLICY) else None
     return Journal(os.environ.get(JOURNAL, "sqlite:///journal.db"), policy)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _scorer(bundle: Path, made_by: str) -> Scorer:
+    return Scorer(bundle)
+
+
+def bundle(look: Run) -> Path:
+    """The folder of the bundle that made the run. Raises a Problem that says what to give where the command was not given it."""
+    return bundle_of(look.manifest, [Path(folder) for folder in os.environ.get(BUNDLES, "").split(os.pathsep) if folder])
+
+
+def scorer(look: Run) -> Scorer:
+    """The process that scores with it, which all sessions share. Raises as `bundle`."""
+    return _scorer(bundle(look), look.manifest["bundle"]["sha256"])
+
+
+def replay(look: Run, records: Sequence[dict[str, Any]]) -> None:
+    """Works records out again, and shows how many stand and what differs; what goes wrong is said, and the page goes on."""
+    found, bar = [], st.progress(0.0, "Replaying…")
+    try:
+        for record in records:
+            found.append(scorer(look).replay(look.manifest, record))
+            bar.progress(len(found) / len(records), f"Replaying… {len(found)} of {len(records)}")
+    except Problem as problem:
+        st.error(str(problem), icon=":material/error:")
+    bar.empty()
+    if found:
+        (st.success if all(each.stands for each in found) else st.error)(summed_up(found))
+    for each in found:
+        for difference in each.differences:
+            st.markdown(f"{each.sample_id}: {difference}")
 
 
 @contextmanager

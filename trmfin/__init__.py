@@ -30,6 +30,7 @@ _HOME = {
     "Reason": "trmfin.sequences.explained",
     "ReviewError": "trmfin.errors",
     "RunError": "trmfin.errors",
+    "ScorerError": "trmfin.errors",
     "Sequences": "trmfin.sequences.sequences",
     "Target": "trmfin.sequences.task",
     "Task": "trmfin.sequences.task",
@@ -41,7 +42,18 @@ _HOME = {
 
 if TYPE_CHECKING:
     from trmfin.data.prepared import Prepared
-    from trmfin.errors import BundleError, ConfigError, DataError, JournalError, MissingExtra, ReviewError, RunError, TaskError, TrmfinError
+    from trmfin.errors import (
+        BundleError,
+        ConfigError,
+        DataError,
+        JournalError,
+        MissingExtra,
+        ReviewError,
+        RunError,
+        ScorerError,
+        TaskError,
+        TrmfinError,
+    )
     from trmfin.model.config import ModelConfig, preset
     from trmfin.scoring.api import load
     from trmfin.sequences.explained import Change, Player, Reason
@@ -68,6 +80,7 @@ __all__ = [
     "Reason",
     "ReviewError",
     "RunError",
+    "ScorerError",
     "Sequences",
     "Target",
     "Task",

@@ -18,6 +18,10 @@ JOURNAL = "sqlite:///journal.db"
 
 def main(
     runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN ...]", help="Run folders; by default the sample data's.")] = None,
+    bundle: Annotated[
+        list[Path] | None,
+        typer.Option(help="Bundle that made a run, for what-if and replays; once a bundle. By default the sample data's."),
+    ] = None,
     journal: Annotated[str, typer.Option(help="Where reviews are kept: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.")] = JOURNAL,
     roles: Annotated[Path | None, typer.Option(help='TOML with "person" = ["analyst"]; of people who log in.')] = None,
     reviewer: Annotated[str | None, typer.Option(help="Name of who works at this machine without a login; default: the account's.")] = None,
@@ -35,10 +39,11 @@ def main(
     \b
     Example:
       python -m trmfin.dashboard
-      python -m trmfin.dashboard runs/2026-11-27 runs/2026-11-28 --journal sqlite:///reviews.db
+      python -m trmfin.dashboard runs/2026-11-27 runs/2026-11-28 --bundle bundles/2026 --journal sqlite:///reviews.db
     """
     from importlib.util import find_spec
 
+    from trmfin.explaining.asking import identity
     from trmfin.scoring.access import roles_from
     from trmfin.scoring.folder import read_manifest
     from trmfin.scoring.journal import Journal
@@ -47,11 +52,16 @@ def main(
 
     if find_spec("streamlit") is None:
         raise MissingExtra("the dashboard needs streamlit; pip install 'trmfin[dashboard]'")
-    folders = [folder.resolve() for folder in runs or [shipped_folder("sample_data") / "payments" / "run"]]
-    for folder in folders:
+    sample = shipped_folder("sample_data") / "payments"
+    folders = [folder.resolve() for folder in runs or [sample / "run"]]
+    bundles = [folder.resolve() for folder in bundle or ([] if runs else [sample / "bundle"])]
+    for folder in (*folders, *bundles):
         if os.pathsep in str(folder):
-            raise RunError(f"{folder}: has {os.pathsep!r} in its path, which separates runs here; move it")
+            raise RunError(f"{folder}: has {os.pathsep!r} in its path, which separates folders here; move it")
+    for folder in folders:
         read_manifest(folder)
+    for folder in bundles:
+        identity(folder)
     if roles is not None:
         roles_from(roles)
     if policy is not None:
@@ -59,6 +69,7 @@ def main(
     Journal(journal).close()
     pages = shipped_folder("dashboards")
     given = {"TRMFIN_RUNS": os.pathsep.join(map(str, folders)), "TRMFIN_JOURNAL": journal}
+    given |= {"TRMFIN_BUNDLES": os.pathsep.join(map(str, bundles))}
     given |= {"TRMFIN_ROLES": str(roles.resolve())} if roles else {}
     given |= {"TRMFIN_REVIEW_POLICY": str(policy.resolve())} if policy else {}
     given |= {"TRMFIN_REVIEWER": reviewer} if reviewer else {}

@@ -8,6 +8,7 @@
     ├── RunError       a run folder is locked, belongs to another job or cannot be written
     ├── ReviewError    a review is not allowed, or somebody else was faster
     ├── JournalError   a journal of reviews cannot be opened, or was tampered with
+    ├── ScorerError    the process that scores for the dashboard gives no score
     └── MissingExtra   a command needs a package that is not installed
 
 The message says where, what was found, what was expected, and what to do, in one line. Commands print it as
@@ -48,6 +49,10 @@ class ReviewError(TrmfinError):
 
 class JournalError(TrmfinError):
     """A journal of reviews cannot be opened, or was tampered with."""
+
+
+class ScorerError(TrmfinError):
+    """The process that scores for the dashboard gives no score."""
 
 
 class MissingExtra(TrmfinError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboards.frame import errors_shown, journal, run
-from trmfin.explaining.record import checks_of
+from dashboards.frame import errors_shown, journal, replay, run
+from trmfin.explaining.record import checks_of, record_of
+from trmfin.explaining.replayed import CHOICES, to_replay
 from trmfin.scoring.folder import verify_run
 from trmfin.scoring.judgements import judgements, overrides
 from trmfin.scoring.outcomes import outcomes
@@ -22,6 +23,21 @@ if st.button("Check the journal"):
     with errors_shown(), st.spinner("Following the chain…"):
         count, end = journal().verify()
     st.success(f"Chain intact, {count:,} events. It ends with {end}; note that hash where nobody can write the journal.")
+st.subheader("Replay")
+if look.records is None:
+    st.info("This run has no records to replay: score with `--explain adverse`, `topk:N` or `all`.")
+    st.stop()
+st.markdown("A replay works a record's score and reasons out again, from the record's own data and the bundle, and compares.")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    count = st.number_input("Records", 1, 100, 5)
+    choice = st.selectbox("Which", CHOICES)
+    asked = st.button("Replay records")
+if asked:
+    with errors_shown():
+        names = to_replay(look, count, choice)
+        records = [record for name in names if (record := record_of(look, name))]
+    st.caption(f"{choice.capitalize()}: {', '.join(names)}")
+    replay(look, records)
 st.subheader("What people made of the scores")
 with errors_shown():
     reviewed = journal().reviewed(look.seal).select("sample_id", "case")

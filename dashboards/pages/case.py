@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
-from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, exported, journal, link, reviewer, run
+from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, exported, journal, link, replay, reviewer, run
 from trmfin.explaining.charts import NEITHER, by_step, events_of, gaps, timeline, waterfall
 from trmfin.explaining.exports import browser, notice, pdf
 from trmfin.explaining.pages import as_html, as_json
@@ -120,6 +120,7 @@ with left:
         st.dataframe(events_of(record), hide_index=True, width="stretch")
         with errors_shown():
             draw_peers(record)
+        link("whatif", "What if something were otherwise?", case=name)
         if me.may("export"):
             with st.container(horizontal=True):
                 page = as_html(record)
@@ -138,6 +139,9 @@ with left:
                 if row["decision"] == "flagged" and record["reasons"] and not record["needs_human"]:
                     draft = notice(record)
                     st.download_button("Draft of a notice", draft, f"{name}.txt", on_click=exported, args=(look.seal, name, "notice"))
+                again = st.button("Replay this record")
+            if again:
+                replay(look, [record])
 with right:
     st.subheader("Review")
     possible = [action for action in ACTIONS if case.state in FROM[action] and me.may(action) and action != "export"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.architecture.tree import ROOT
+from tests.dashboards.shown import CLIENTS, said
 from tests.explaining.runs import ASKED, Made, explained, records_of
 from tests.scoring.models import PANEL, bundle_for, panel, saved
 from trmfin.data.files import raw_from_frame, read_json, write_json
@@ -30,43 +30,7 @@ from trmfin.scoring.views import opened
 from trmfin.sequences.task import Target
 
 testing = pytest.importorskip("streamlit.testing.v1", reason="streamlit is not installed")
-APP = ROOT / "dashboards" / "app.py"
-CLIENTS = 12
 NOTE = "Seen the payslip of May, salary doubled."
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return explained(tmp_path_factory.mktemp("shown"), clients=CLIENTS, asked=replace(ASKED, which="topk:5"))
-
-
-@pytest.fixture
-def page(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., testing.AppTest]]:
-    """Opens a page by its name, of the made run unless said, with parameters in the address."""
-    import streamlit as st
-
-    monkeypatch.setenv("TRMFIN_JOURNAL", f"sqlite:///{tmp_path}/journal.db")
-    monkeypatch.setenv("TRMFIN_REVIEWER", "ann")
-    monkeypatch.setattr("dashboards.frame.at_this_machine", lambda: True)
-
-    def open_(name: str = "portfolio", runs: Path | None = None, **params: str) -> testing.AppTest:
-        monkeypatch.setenv("TRMFIN_RUNS", str(runs or made.run))
-        app = testing.AppTest.from_file(str(APP), default_timeout=60)
-        for key, value in params.items():
-            app.query_params[key] = value
-        if name != "portfolio":
-            app.switch_page(f"pages/{name}.py")
-        app.run()
-        assert not app.exception, app.exception
-        return app
-
-    yield open_
-    for cache in (st.cache_resource, st.cache_data):
-        cache.clear()
-
-
-def said(app: testing.AppTest) -> str:
-    return "\n".join(element.value for element in (*app.markdown, *app.caption, *app.info, *app.error, *app.success, *app.warning))
 
 
 def do(app: testing.AppTest, action: str, code: str | None = None, note: str = "") -> testing.AppTest:
@@ -201,7 +165,7 @@ def test_bytes_and_chain_are_checked_on_demand(page: Callable[..., testing.AppTe
     assert "records/part-00000.jsonl was changed" in said(app)
 
 
-@pytest.mark.parametrize("name", ["portfolio", "queue", "case", "performance", "drift", "audit"])
+@pytest.mark.parametrize("name", ["portfolio", "queue", "case", "whatif", "performance", "drift", "audit"])
 def test_a_run_that_cannot_be_read_is_a_message_on_every_page(
     name: str, page: Callable[..., testing.AppTest], made: Made, tmp_path: Path
 ) -> None:

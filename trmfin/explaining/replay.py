@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from trmfin.errors import RunError
 from trmfin.explaining.case import Case
 from trmfin.explaining.explainer import Asked, Explainer
 from trmfin.explaining.reasons import RESIDUAL
+from trmfin.explaining.replayed import Replayed
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.policy import Policy
 from trmfin.scoring.engine import score_rows
@@ -19,20 +21,7 @@ from trmfin.scoring.shards import score_frame
 from trmfin.sequences.sequences import build
 
 SAME = ("code", "player", "text", "event_ids")  # of each reason
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replayed:
-    """What came out, and in what it differs from the record."""
-
-    sample_id: str
-    logit_difference: float  # log-odds, at the step used
-    value_difference: float  # the largest of all players
-    differences: tuple[str, ...]  # in words; empty: the record stands
-
-    @property
-    def stands(self) -> bool:
-        return not self.differences
+OTHERWISE = ("inference", "reasons", "mitigating", "needs_human")  # parts of a record that are told of an edited case
 
 
 class Replayer:
@@ -52,12 +41,7 @@ class Replayer:
 
     def again(self, record: Mapping[str, Any]) -> Replayed:
         """Raises DataError where the record's data cannot be read."""
-        prepared = Case.from_json(record["data"]["case"]).prepared()
-        sequences = build(prepared, self.bundle.task).aligned(self.bundle.fitted)
-        scores = score_rows(self.bundle, sequences, np.arange(1), steps=self.settings["steps"], threads=self.settings["threads"])
-        table = score_frame(scores, self.bundle.policy)
-        every = int("groups" in record["stability"])
-        new = next(self.explainer.bodies(prepared, sequences, np.arange(1), table, every))
+        new = self._worked_out(self.explainer, record["data"]["case"], every=int("groups" in record["stability"]))
         step = record["inference"]["step"] - 1
         logit = abs(new["inference"]["logits"][-1] - record["inference"]["logits"][step])
         values = max(abs(new["attribution"]["values"][name] - value) for name, value in record["attribution"]["values"].items())
@@ -67,6 +51,20 @@ class Replayer:
             value_difference=values,
             differences=tuple(_differences(record, new, logit, values)),
         )
+
+    def otherwise(self, case: Mapping[str, Any]) -> dict[str, Any]:
+        """OTHERWISE of a record that the run would have had of another case, as JSON has it. Raises DataError as `again`."""
+        explainer = copy(self.explainer)
+        explainer.asked = replace(explainer.asked, counterfactual=False)
+        new = self._worked_out(explainer, case, every=0)
+        return {name: new[name] for name in OTHERWISE}
+
+    def _worked_out(self, explainer: Explainer, case: Mapping[str, Any], every: int) -> dict[str, Any]:
+        """A record's body from its case alone."""
+        prepared = Case.from_json(dict(case)).prepared()
+        sequences = build(prepared, self.bundle.task).aligned(self.bundle.fitted)
+        scores = score_rows(self.bundle, sequences, np.arange(1), steps=self.settings["steps"], threads=self.settings["threads"])
+        return next(explainer.bodies(prepared, sequences, np.arange(1), score_frame(scores, self.bundle.policy), every))
 
 
 def _differences(record: Mapping[str, Any], new: Mapping[str, Any], logit: float, values: float) -> Iterator[str]:
