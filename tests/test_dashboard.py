@@ -43,6 +43,7 @@ def test_by_default_the_sample_run_is_shown_and_its_journal_is_made(started: lis
     assert one["command"][-7:] == [
         str(ROOT / "dashboards" / "app.py"), "--server.port", "8765", "--server.headless", "true", "--browser.gatherUsageStats", "false"
     ]  # fmt: skip
+    assert one["env"]["TRMFIN_BUNDLES"] == str(RUN.parent / "bundle")
     assert str(ROOT) in one["env"]["PYTHONPATH"].split(os.pathsep) and (tmp_path / "j.db").exists()
 
 
@@ -51,7 +52,13 @@ def test_runs_and_people_are_handed_on(started: list[dict[str, Any]], tmp_path: 
     words = [RUN, RUN, "--journal", f"sqlite:///{tmp_path}/j.db", "--roles", tmp_path / "roles.toml", "--reviewer", "ann"]
     assert run(*words).exit_code == 0
     assert started[0]["env"]["TRMFIN_RUNS"] == f"{RUN}{os.pathsep}{RUN}" and started[0]["env"]["TRMFIN_REVIEWER"] == "ann"
-    assert started[0]["env"]["TRMFIN_ROLES"] == str(tmp_path / "roles.toml")
+    assert started[0]["env"]["TRMFIN_ROLES"] == str(tmp_path / "roles.toml") and started[0]["env"]["TRMFIN_BUNDLES"] == ""
+
+
+def test_bundles_are_handed_on(started: list[dict[str, Any]], tmp_path: Path) -> None:
+    bundle = RUN.parent / "bundle"
+    assert run(RUN, "--bundle", bundle, "--bundle", bundle, "--journal", f"sqlite:///{tmp_path}/j.db").exit_code == 0
+    assert started[0]["env"]["TRMFIN_BUNDLES"] == f"{bundle}{os.pathsep}{bundle}"
 
 
 def test_what_cannot_be_shown_is_said_before_anything_starts(started: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -59,6 +66,7 @@ def test_what_cannot_be_shown_is_said_before_anything_starts(started: list[dict[
     (tmp_path / "roles.toml").write_text('ann = ["boss"]\n')
     for words, said in (
         ([tmp_path, *journal], "no manifest.json, so it holds no run"),
+        ([RUN, "--bundle", tmp_path, *journal], "manifest.json: no such file"),
         (["--journal", "nonsense"], "journal: 'nonsense' cannot be opened"),
         ([*journal, "--roles", tmp_path / "roles.toml"], "role 'boss' is unknown"),
     ):

@@ -36,7 +36,7 @@ def summed_up(found: Sequence[Replayed]) -> str:
 
 
 def to_replay(run: Run, count: int, choice: Choice) -> list[str]:
-    """sample_ids of at most `count` records: the highest scores, or from the lowest to the highest at even distances of rank.
+    """sample_ids of at most `count` records: the highest scores, or from the highest to the lowest at even distances of rank.
 
     Equal scores stand by sample_id. Raises ConfigError on a count below 1 or another choice.
     """
@@ -49,4 +49,4 @@ def to_replay(run: Run, count: int, choice: Choice) -> list[str]:
         return [str(name) for name in collected(ranked.head(count), run.folder)["sample_id"]]
     names = collected(ranked, run.folder)["sample_id"]
     places = np.unique(np.linspace(0, max(len(names) - 1, 0), min(count, len(names))).round().astype(np.int64))
-    return [str(names[int(place)]) for place in reversed(places)]
+    return [str(names[int(place)]) for place in places]
