@@ -22,6 +22,8 @@ def shown(sheet: Sheet, key: str) -> None:
             config[column.name] = st.column_config.NumberColumn(**NUMBERS[column.kind])
         elif column.kind == "time":
             config[column.name] = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
+        elif column.kind == "day":
+            config[column.name] = st.column_config.DateColumn(format="YYYY-MM-DD")
     fixed = [column.name for column in sheet.columns if column.fixed]
     st.data_editor(sheet.rows, key=key, hide_index=True, width="stretch", num_rows="fixed", disabled=fixed, column_config=config)
 

@@ -23,6 +23,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 ).split()
 RUN = ROOT / "sample_data" / "payments" / "run"
+CASE = "C000260@2024-05"  # its highest score
 STEP = 60_000  # milliseconds that one may take on a busy machine
 
 
@@ -78,3 +79,28 @@ def choose(page: Any, label: str, option: str) -> None:
     expect(box).to_have_count(1, timeout=STEP)  # what stood there before is still there while the page is made anew
     box.click()
     page.get_by_role("option", name=option, exact=True).click()
+
+
+def opened_case(browser: Any, address: str, errors: list[str]) -> Any:
+    """A page on which somebody went from the start to the queue and to its first case."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(STEP)
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(address)
+    page.get_by_role("heading", name="Portfolio").wait_for()
+    taken(page, "portfolio", chart=True)
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_role("link", name=CASE).wait_for()
+    taken(page, "queue")
+    page.get_by_role("link", name=CASE).click()
+    page.get_by_role("heading", name=CASE).wait_for()
+    return page
+
+
+def taken(page: Any, name: str, chart: bool = False) -> None:
+    """A picture of the page, where pictures are wanted."""
+    if folder := os.environ.get("TRMFIN_SCREENSHOTS"):
+        if chart:
+            page.locator("canvas").first.wait_for()
+        page.wait_for_timeout(1500)
+        page.screenshot(path=ROOT / folder / f"dashboard-{name}.png")

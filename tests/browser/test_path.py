@@ -5,22 +5,18 @@ With TRMFIN_SCREENSHOTS=docs/pictures the pages' pictures in the documents are t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.architecture.tree import ROOT
-from tests.browser.serving import CHROMIUM, FLAGS, STEP, choose, served
+from tests.browser.serving import CASE, CHROMIUM, FLAGS, choose, opened_case, served, taken
 from tests.scoring.databases import programs, server
 from trmfin.scoring.journal import Journal
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("streamlit", reason="streamlit is not installed")
-CASE = "C000260@2024-05"  # its highest score
 NOTE = "Seen the payslip of May, salary doubled."
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -35,31 +31,6 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         pytest.skip("PostgreSQL's programs are not installed here")
     with server() as database:
         yield database("reviews")
-
-
-def opened_case(browser: Any, address: str, errors: list[str]) -> Any:
-    """A page on which somebody went from the start to the queue and to its first case."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.set_default_timeout(STEP)
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(address)
-    page.get_by_role("heading", name="Portfolio").wait_for()
-    taken(page, "portfolio", chart=True)
-    page.get_by_role("link", name="Queue").click()
-    page.get_by_role("link", name=CASE).wait_for()
-    taken(page, "queue")
-    page.get_by_role("link", name=CASE).click()
-    page.get_by_role("heading", name=CASE).wait_for()
-    return page
-
-
-def taken(page: Any, name: str, chart: bool = False) -> None:
-    """A picture of the page, where pictures are wanted."""
-    if folder := os.environ.get("TRMFIN_SCREENSHOTS"):
-        if chart:
-            page.locator("canvas").first.wait_for()
-        page.wait_for_timeout(1500)
-        page.screenshot(path=ROOT / folder / f"dashboard-{name}.png")
 
 
 def test_from_the_queue_to_a_checked_chain(journal: str, tmp_path: Path) -> None:
