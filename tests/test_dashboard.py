@@ -40,8 +40,9 @@ def test_by_default_the_sample_run_is_shown_and_its_journal_is_made(started: lis
     assert run("--journal", f"sqlite:///{tmp_path}/j.db", "--port", 8765, "--no-browser").exit_code == 0
     (one,) = started
     assert one["env"]["TRMFIN_RUNS"] == str(RUN) and one["env"]["TRMFIN_JOURNAL"] == f"sqlite:///{tmp_path}/j.db"
-    assert one["command"][-7:] == [
-        str(ROOT / "dashboards" / "app.py"), "--server.port", "8765", "--server.headless", "true", "--browser.gatherUsageStats", "false"
+    assert one["command"][-9:] == [
+        str(ROOT / "dashboards" / "app.py"), "--client.toolbarMode", "viewer",
+        "--server.port", "8765", "--server.headless", "true", "--browser.gatherUsageStats", "false",
     ]  # fmt: skip
     assert one["env"]["TRMFIN_BUNDLES"] == str(RUN.parent / "bundle")
     assert str(ROOT) in one["env"]["PYTHONPATH"].split(os.pathsep) and (tmp_path / "j.db").exists()

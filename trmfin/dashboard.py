@@ -74,7 +74,16 @@ def main(
     given |= {"TRMFIN_REVIEW_POLICY": str(policy.resolve())} if policy else {}
     given |= {"TRMFIN_REVIEWER": reviewer} if reviewer else {}
     path = os.pathsep.join(filter(None, (str(pages.parent), os.environ.get("PYTHONPATH"))))
-    options = ["--server.port", str(port), "--server.headless", str(not browser).lower(), "--browser.gatherUsageStats", "false"]
+    options = [
+        "--client.toolbarMode",
+        "viewer",
+        "--server.port",
+        str(port),
+        "--server.headless",
+        str(not browser).lower(),
+        "--browser.gatherUsageStats",
+        "false",
+    ]
     command = [sys.executable, "-m", "dashboards.serve", "run", str(pages / "app.py"), *options]
     raise typer.Exit(subprocess.run(command, env=os.environ | given | {"PYTHONPATH": path}, check=False).returncode)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboards.frame import errors_shown, journal, replay, run
+from dashboards.frame import bundle, errors_shown, journal, replay, run
+from trmfin.explaining.asking import card_of
 from trmfin.explaining.record import checks_of, record_of
 from trmfin.explaining.replayed import CHOICES, to_replay
 from trmfin.scoring.folder import verify_run
 from trmfin.scoring.judgements import judgements, overrides
 from trmfin.scoring.outcomes import outcomes
+from trmfin.scoring.views import Problem
 
 look = run()
 st.title("Model and audit")
@@ -23,6 +25,11 @@ if st.button("Check the journal"):
     with errors_shown(), st.spinner("Following the chain…"):
         count, end = journal().verify()
     st.success(f"Chain intact, {count:,} events. It ends with {end}; note that hash where nobody can write the journal.")
+with st.expander("Model card"):
+    try:
+        st.markdown(card_of(bundle(look)))
+    except Problem as problem:
+        st.info(str(problem))
 st.subheader("Replay")
 if look.records is None:
     st.info("This run has no records to replay: score with `--explain adverse`, `topk:N` or `all`.")

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, exported, journal, link, replay, reviewer, run
 from trmfin.explaining.charts import NEITHER, by_step, events_of, gaps, timeline, waterfall
 from trmfin.explaining.exports import browser, notice, pdf
-from trmfin.explaining.pages import as_html, as_json
+from trmfin.explaining.pages import as_html, as_json, otherwise
 from trmfin.explaining.peers import peers
 from trmfin.explaining.record import record_of
 from trmfin.scoring.review import ACTIONS, FROM, OVERRIDES, Step
@@ -29,14 +29,14 @@ def draw_events(record: dict[str, Any]) -> None:
     if len(events):
         marks = (
             alt.Chart(events)
-            .mark_point(size=70, filled=True)
+            .mark_point(size=70, filled=True, opacity=1)
             .encode(
                 x=alt.X("event_time:T", title="time of the event (UTC)"),
                 y=alt.Y("height:Q", title=money or None, axis=alt.Axis() if money else None),
                 color=alt.Color(
                     "kind:N", scale=alt.Scale(domain=["raises", "lowers", NEITHER], range=[RAISES, LOWERS, NEUTRAL]), title="its reasons"
                 ),
-                shape="kind:N",
+                shape=alt.Shape("kind:N", legend=None),
                 tooltip=[
                     "event_id",
                     "event_time",
@@ -79,9 +79,10 @@ if row is None:
     st.error("This run has no such sample. Check the address, or choose the case from the queue.")
     st.stop()
 st.title(name)
+by = f" by {names.get(case.owner, 'somebody erased')}" if case.owner else ""
 st.markdown(
-    f"**Score {told_score(row['score'])}** · band {row['band']} · model: {row['decision']} at a cut-off of {look.policy.cutoff:.4g} · "
-    f"review: **{case.state}**" + (f" by {names.get(case.owner, 'somebody erased')}" if case.owner else "")
+    f"**Score {told_score(row['score'])}** · band {row['band']} · {row['decision']} by the model at a cut-off of "
+    f"{look.policy.cutoff:.4g} · review: **{case.state}**{by}"
 )
 left, right = st.columns([3, 2])
 with left:
@@ -97,13 +98,15 @@ with left:
         if record["mitigating"]:
             st.markdown("What lowers it:")
         told(record["mitigating"])
+        if record["counterfactual"]:
+            st.markdown(f"What would have led to another result: {otherwise(record)}.")
         steps = waterfall(record)
         chart = (
             alt.Chart(steps)
             .mark_bar()
             .encode(
                 y=alt.Y("part:N", sort=None, title=None),
-                x=alt.X("start:Q", title="log-odds"),
+                x=alt.X("start:Q", title="log-odds", scale=alt.Scale(zero=False)),
                 x2="end:Q",
                 color=alt.Color(
                     "kind:N", scale=alt.Scale(domain=["raises", "lowers", "whole"], range=[RAISES, LOWERS, NEUTRAL]), title=None

@@ -32,6 +32,12 @@ st.title("Queue")
 if not look.rows:
     st.info("This run holds no scores, so nothing waits.")
     st.stop()
+if me.may("claim") and st.button("Claim the riskiest open case", type="primary"):
+    with errors_shown():
+        name = claimed_next()
+    if name:
+        st.switch_page("pages/case.py", query_params={"run": asked.get("run", ""), "case": name})
+    st.info("Nothing is left to claim: every flagged case is taken or decided.")
 with st.container(horizontal=True):
     band = chosen("Band", "band", [name for name, _ in look.policy.bands])
     decision = chosen("Model says", "decision", ["flagged", "not flagged"])
@@ -63,26 +69,23 @@ with st.container(horizontal=True):
     if st.button("Next page", disabled=page >= pages):
         asked["page"] = str(page + 1)
         st.rerun()
-if me.may("claim") and st.button("Claim the riskiest open case", type="primary"):
-    with errors_shown():
-        name = claimed_next()
-    if name:
-        st.switch_page("pages/case.py", query_params={"run": asked.get("run", ""), "case": name})
-    st.info("Nothing is left to claim: every flagged case is taken or decided.")
 st.subheader("I can look at k")
 k = st.slider("Cases", 1, min(look.rows, 1000), min(look.policy.capacity or 100, look.rows, 1000))
 with errors_shown():
     expected = outlook(look, k)
 for column, (label, value) in zip(
-    st.columns(5),
+    (*st.columns(3), *st.columns(3)),
     (
         ("Expected precision", f"{expected.precision:.1%}"),
-        ("Events found, expected", f"{expected.found:.1f} ({expected.recall:.1%} of all)"),
-        ("Missed, expected", f"{expected.missed:,.1f} events, {look.policy.costs.false_negative * expected.missed:,.1f} in cost"),
-        ("Expected cost in all", f"{expected.cost:,.1f}"),
+        (f"Events found, {expected.recall:.1%} of all", f"{expected.found:,.1f}"),
         ("Lowest score looked at", f"{expected.cutoff:.4f}"),
+        ("Events missed", f"{expected.missed:,.1f}"),
+        ("Cost of what is missed", f"{look.policy.costs.false_negative * expected.missed:,.1f}"),
+        ("Cost in all", f"{expected.cost:,.1f}"),
     ),
     strict=True,
 ):
     column.metric(label, value)
-st.caption("If scores are calibrated: a score of .2 is an event in one of five cases. Costs are the policy's, in its own unit.")
+st.caption(
+    "All are expected, if scores are calibrated: a score of .2 is an event in one of five cases. Costs are the policy's, in its own unit."
+)

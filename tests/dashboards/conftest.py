@@ -16,7 +16,7 @@ from tests.explaining.runs import ASKED, Made, explained
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return explained(tmp_path_factory.mktemp("shown"), clients=CLIENTS, asked=replace(ASKED, which="topk:5"))
+    return explained(tmp_path_factory.mktemp("shown"), clients=CLIENTS, asked=replace(ASKED, which="topk:5", counterfactual=True))
 
 
 @pytest.fixture

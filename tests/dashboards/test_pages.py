@@ -21,6 +21,7 @@ from trmfin.data.files import raw_from_frame, read_json, write_json
 from trmfin.data.prepared import Prepared
 from trmfin.data.seal import sealed
 from trmfin.errors import RunError
+from trmfin.explaining.pages import otherwise
 from trmfin.scoring.drift import drift
 from trmfin.scoring.journal import Journal
 from trmfin.scoring.outcomes import append
@@ -101,6 +102,7 @@ def test_a_case_shows_its_reasons_and_every_step(page: Callable[..., testing.App
     text = said(page("case", case=record["sample_id"]))
     for reason in (*record["reasons"], *record["mitigating"]):
         assert f"**{reason['code']}** {reason['text']}" in text and f"{reason['contribution']:+.3f} log-odds" in text
+    assert f"What would have led to another result: {otherwise(record)}." in text
     assert f"**Score {record['inference']['score']:.4f}**" in text and f"by {record['attribution']['residual']:.1e}" in text
 
 

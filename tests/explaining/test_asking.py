@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pytest
 from tests.architecture.tree import ROOT
 from tests.explaining.runs import ASKED, Made, explained, records_of
 from trmfin.errors import BundleError, ConfigError, ScorerError
-from trmfin.explaining.asking import Scorer, bundle_of, identity
+from trmfin.explaining.asking import CARD, Scorer, bundle_of, card_of, identity
 from trmfin.explaining.replayed import Replayed, summed_up, to_replay
 from trmfin.explaining.scorer import Answering, main
 from trmfin.learn.bundle import Bundle
@@ -212,6 +213,17 @@ def test_a_question_is_answered_without_a_counterfactual(made: Made, monkeypatch
     monkeypatch.undo()
     line = json.dumps({"ask": "replay", "run": read_manifest(made.run), "record": record}).encode()
     assert answering.to(line)["differences"] == ()
+
+
+def test_a_bundles_card_is_shown_as_it_was_saved(made: Made, tmp_path: Path) -> None:
+    assert card_of(made.bundle_folder).startswith("# Model card: panel")
+    changed = Path(shutil.copytree(made.bundle_folder, tmp_path / "bundle"))
+    (changed / CARD).write_text("# Model card: the best there is")
+    with pytest.raises(BundleError, match="was changed since the bundle was saved"):
+        card_of(changed)
+    (changed / CARD).unlink()
+    with pytest.raises(BundleError, match=CARD):
+        card_of(changed)
 
 
 def test_the_bundle_of_a_run_is_found_by_its_hash(made: Made, tmp_path: Path) -> None:

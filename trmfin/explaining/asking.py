@@ -13,12 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trmfin.data.files import sha256_of
+from trmfin.data.files import read_json, sha256_of
 from trmfin.errors import BundleError, ConfigError, ScorerError
 from trmfin.explaining.replayed import Replayed
 
 LIMIT = 120.0  # seconds that a question may take, with the wait for others' and the start of the process
 RUN_PARTS = ("bundle", "policy", "settings", "explain", "inputs", "records")  # of a run's manifest, that a question carries
+CARD = "model-card.md"
 PACKAGE = Path(__file__).resolve().parents[2]  # the folder that `trmfin` lies in
 
 
@@ -37,6 +38,14 @@ def bundle_of(manifest: Mapping[str, Any], given: Sequence[Path]) -> Path:
         f"a new score takes the bundle that made this run, {made_by[:12]}; given: {others}; "
         "start with `python -m trmfin.dashboard RUN --bundle BUNDLE`"
     )
+
+
+def card_of(bundle: Path) -> str:
+    """The model card of a bundle, in Markdown. Raises BundleError where it is missing, or is not the one that the bundle was saved with."""
+    manifest = read_json(bundle / "manifest.json", BundleError)
+    if sha256_of(path := bundle / CARD, BundleError) != manifest.get("files", {}).get(CARD):
+        raise BundleError(f"{path}: was changed since the bundle was saved; restore it from a copy")
+    return path.read_text()
 
 
 class Scorer:

@@ -43,7 +43,7 @@ def as_text(record: Mapping[str, Any]) -> Iterator[str]:
     yield from map(_told, record["mitigating"])
     yield ""
     if record["counterfactual"]:
-        yield f"what would have led to another result: {_otherwise(record)}"
+        yield f"what would have led to another result: {otherwise(record)}"
         yield ""
     yield "log-odds added by each player, after each step"
     width = max(map(len, record["attribution"]["values"]))
@@ -66,7 +66,7 @@ def as_html(record: Mapping[str, Any]) -> str:
     warned = "".join(f"<p class=warn>A person must look: {escape(why)}.</p>" for why in record["needs_human"])
     reasons = _reason_table("Reasons", record["reasons"])
     lowering = _reason_table("What lowers the score", record["mitigating"]) if record["mitigating"] else ""
-    otherwise = f"<h2>What would have led to another result</h2><p>{escape(_otherwise(record))}.</p>" if record["counterfactual"] else ""
+    changed = f"<h2>What would have led to another result</h2><p>{escape(otherwise(record))}.</p>" if record["counterfactual"] else ""
     largest = max(map(abs, attribution["values"].values())) or 1.0
     players = "".join(
         f"<tr><td>{escape(name)}"
@@ -85,7 +85,7 @@ def as_html(record: Mapping[str, Any]) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"
         f"<style>{STYLE}</style><h1>{title}</h1><p>{escape(_day(record['as_of']))}: {escape(_verdict(record))}.<br>"
         f"<span class=muted>{escape(_compared(record))}</span></p>{warned}"
-        f"{reasons}{lowering}{otherwise}"
+        f"{reasons}{lowering}{changed}"
         f"<h2>Log-odds added by each player, after each step</h2><table><tr><th>player{heads}<th>{players}{ends}</table>"
         f"<h2>Record</h2><p class=muted>Checks: {checks}.</p><table>{facts}</table></html>\n"
     )
@@ -128,7 +128,7 @@ def _compared(record: Mapping[str, Any]) -> str:
     )
 
 
-def _otherwise(record: Mapping[str, Any]) -> str:
+def otherwise(record: Mapping[str, Any]) -> str:
     """A counterfactual in words."""
     found, money = record["counterfactual"], record["data"]["money"]
     if not found["found"]:
