@@ -8,14 +8,15 @@ address would get it without the frame, so it is told beforehand that the app na
 from __future__ import annotations
 
 import altair as alt
-import pandas as pd
+from streamlit import dataframe_util
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web import cli
 
 from dashboards import frame
 
-LOADED = (alt, frame, pd)
+LOADED = (alt, frame)
 
 if __name__ == "__main__":
+    dataframe_util.convert_anything_to_pandas_df([])  # loads pandas, as the first table would
     PagesManager.uses_pages_directory = False
     cli.main()

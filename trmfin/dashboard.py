@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -62,17 +63,26 @@ def main(
         read_manifest(folder)
     for folder in bundles:
         identity(folder)
-    if roles is not None:
-        roles_from(roles)
-    if policy is not None:
-        ReviewPolicy.from_toml(policy)
+    for file, read in ((roles, roles_from), (policy, ReviewPolicy.from_toml)):
+        if file is not None:
+            read(file)
     Journal(journal).close()
+    given = {
+        "TRMFIN_RUNS": os.pathsep.join(map(str, folders)),
+        "TRMFIN_BUNDLES": os.pathsep.join(map(str, bundles)),
+        "TRMFIN_JOURNAL": journal,
+        "TRMFIN_ROLES": str(roles.resolve()) if roles else "",
+        "TRMFIN_REVIEW_POLICY": str(policy.resolve()) if policy else "",
+        "TRMFIN_REVIEWER": reviewer or "",
+    }
+    raise typer.Exit(_served(given, port, browser))
+
+
+def _served(given: Mapping[str, str], port: int, browser: bool) -> int:
+    """Runs the pages until they are stopped; the exit code. given: what the environment tells them."""
+    from trmfin.shipped import shipped_folder
+
     pages = shipped_folder("dashboards")
-    given = {"TRMFIN_RUNS": os.pathsep.join(map(str, folders)), "TRMFIN_JOURNAL": journal}
-    given |= {"TRMFIN_BUNDLES": os.pathsep.join(map(str, bundles))}
-    given |= {"TRMFIN_ROLES": str(roles.resolve())} if roles else {}
-    given |= {"TRMFIN_REVIEW_POLICY": str(policy.resolve())} if policy else {}
-    given |= {"TRMFIN_REVIEWER": reviewer} if reviewer else {}
     path = os.pathsep.join(filter(None, (str(pages.parent), os.environ.get("PYTHONPATH"))))
     options = [
         "--client.toolbarMode",
@@ -85,7 +95,7 @@ def main(
         "false",
     ]
     command = [sys.executable, "-m", "dashboards.serve", "run", str(pages / "app.py"), *options]
-    raise typer.Exit(subprocess.run(command, env=os.environ | given | {"PYTHONPATH": path}, check=False).returncode)
+    return subprocess.run(command, env={**os.environ, **given, "PYTHONPATH": path}, check=False).returncode
 
 
 if __name__ == "__main__":

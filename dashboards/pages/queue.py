@@ -7,26 +7,12 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboards.frame import chosen, errors_shown, journal, link, reviewer, run
-from trmfin.errors import ReviewError
-from trmfin.scoring.review import STATES, Step
-from trmfin.scoring.views import SORTS, Query, next_case, outlook, queue, told_score
+from trmfin.scoring.judgements import claim_next
+from trmfin.scoring.review import STATES
+from trmfin.scoring.views import SORTS, Query, outlook, queue, told_score
 
 SIZE = 25
 look, asked, me = run(), st.query_params, reviewer()
-
-
-def claimed_next() -> str:
-    """The riskiest open flagged case, claimed; where others were faster, the one after it. "" where none is left."""
-    while name := next_case(look, journal().reviewed(look.seal), ""):
-        try:
-            journal().act(me, look.seal, name, Step(action="claim"))
-        except ReviewError:
-            if journal().case(look.seal, name).state == "open":
-                raise
-            continue
-        return name
-    return ""
-
 
 st.title("Queue")
 if not look.rows:
@@ -34,7 +20,7 @@ if not look.rows:
     st.stop()
 if me.may("claim") and st.button("Claim the riskiest open case", type="primary"):
     with errors_shown():
-        name = claimed_next()
+        name = claim_next(look, journal(), me)
     if name:
         st.switch_page("pages/case.py", query_params={"run": asked.get("run", ""), "case": name})
     st.info("Nothing is left to claim: every flagged case is taken or decided.")

@@ -79,4 +79,5 @@ def test_the_first_case_is_opened_by_keyboard_alone(shown: Served) -> None:
                 break
         page.keyboard.press("Enter")
         page.get_by_role("heading", name=CASE).wait_for()
+        assert f"case={CASE}" in page.url
         browser.close()

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from tests.explaining.runs import explained
+from trmfin.errors import ReviewError
 from trmfin.scoring.journal import Journal
-from trmfin.scoring.judgements import judgements, overrides, waiting
+from trmfin.scoring.judgements import claim_next, judgements, overrides, waiting
 from trmfin.scoring.review import Reviewer, Step
 from trmfin.scoring.views import Run, opened
 
@@ -80,6 +81,20 @@ def test_every_flagged_case_waits_until_it_is_decided(run: Run, clock: Clock, ac
     clock.now += timedelta(days=30)
     found = waiting(run, journal.reviewed(run.seal), clock.now)
     assert found["over 7 days"].sum() == found["cases"].sum() == len(flagged), "one is decided, one that is not flagged was claimed"
+
+
+def test_the_next_case_is_claimed_even_where_others_were_faster(
+    run: Run, act: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flagged = run.scores.filter(pl.col("decision") == "flagged").sort("score", descending=True).collect()["sample_id"].to_list()
+    journal, seen = act(), act().reviewed(run.seal)
+    with pytest.raises(ReviewError, match="it takes analyst or approver"):
+        claim_next(run, journal, Reviewer(name="eve", roles=("viewer",)))
+    asked = iter([seen])  # what Ann's page knew before Ben claimed the first case
+    act((BEN, flagged[0], Step(action="claim")))
+    fresh = journal.reviewed
+    monkeypatch.setattr(journal, "reviewed", lambda seal: next(asked, fresh(seal)))
+    assert [claim_next(run, journal, ANN) for _ in flagged[1:]] == flagged[1:] and claim_next(run, journal, ANN) == ""
 
 
 def test_overrides_are_counted_by_code_and_by_how_they_turned_out(run: Run, clock: Clock, act: Callable[..., Journal]) -> None:

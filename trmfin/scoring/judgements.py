@@ -1,4 +1,5 @@
-"""What people make of a run's scores: how long cases wait, how often the model is overridden and why, and how that turned out."""
+"""What people make of a run's scores: which cases wait and who takes the next, how often the model is overridden and why, and how that
+turned out."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from trmfin.errors import ReviewError
+from trmfin.scoring.journal import Journal
 from trmfin.scoring.journal_chain import Event
-from trmfin.scoring.review import OVERRIDES, STATES
-from trmfin.scoring.views import Run, collected
+from trmfin.scoring.review import OVERRIDES, STATES, Reviewer, Step
+from trmfin.scoring.views import Run, collected, next_case
 
 AGES = ("under a day", "1 to 3 days", "3 to 7 days", "over 7 days")
 LIMITS = (timedelta(days=1), timedelta(days=3), timedelta(days=7))  # of the ages but the last
@@ -33,6 +36,22 @@ def waiting(run: Run, reviewed: pl.DataFrame, now: datetime) -> pl.DataFrame:
     inside = [(pl.col("age") >= low) & (pl.col("age") < high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
     counted = found.group_by("state").agg(*(part.sum().alias(name) for name, part in zip(AGES, inside, strict=True)), cases=pl.len())
     return counted.sort(pl.col("state").replace_strict(STATES, range(len(STATES))))
+
+
+def claim_next(run: Run, journal: Journal, reviewer: Reviewer) -> str:
+    """The riskiest open flagged case, now claimed; where others were faster, the one after it. "" where none is left.
+
+    Raises ReviewError where the reviewer may not claim.
+    """
+    while name := next_case(run, journal.reviewed(run.seal), ""):
+        try:
+            journal.act(reviewer, run.seal, name, Step(action="claim"))
+        except ReviewError:
+            if journal.case(run.seal, name).state == "open":
+                raise
+            continue
+        return name
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
