@@ -23,7 +23,7 @@ demo: $(READY)
 	$(PY) -m trmfin.score $(SAMPLE)/bundle $(DEMO)/prepared --out $(DEMO)/run --explain topk:10
 	$(PY) -m trmfin.explain $(DEMO)/run
 	$(PY) -m trmfin.evaluate payment_history $(DEMO)/prepared --bundle $(SAMPLE)/bundle --out $(DEMO)/report
-	@echo "look at it in a browser: $(PY) -m trmfin.dashboard $(DEMO)/run"
+	@echo "look at it in a browser: $(PY) -m trmfin.dashboard $(DEMO)/run --bundle $(SAMPLE)/bundle"
 
 test: export OMP_NUM_THREADS = 1
 test: $(READY)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -27,6 +27,7 @@ RUNS, JOURNAL, ROLES, REVIEWER, POLICY, BUNDLES = (  # what the command sets
     "TRMFIN_REVIEW_POLICY",
     "TRMFIN_BUNDLES",
 )
+LAST = "the case that was looked at last"  # a key of the session's state
 RAISES, LOWERS, NEUTRAL = "#b3423a", "#2f6f9f", "#5c6b7a"  # one colour a meaning
 
 
@@ -97,6 +98,8 @@ def choose_run() -> None:
         st.stop()
     names, named = list(folders()), st.query_params.get("run", "")
     chosen = st.sidebar.selectbox("Run", names, index=names.index(named) if named in names else 0)
+    if named and named not in names:
+        st.warning(f"No run here is called “{named}”; this is “{chosen}”. Start with `python -m trmfin.dashboard RUN` to see another.")
     if chosen != named:
         st.query_params["run"] = chosen
     me = reviewer()
@@ -162,6 +165,23 @@ def chosen(label: str, key: str, values: list[str], nothing: str = "all") -> str
     return found
 
 
+def no_case(page: str, why: str) -> NoReturn:
+    """Instead of a case that the page cannot show: how to come to one. The page ends there."""
+    st.info(why)
+    link("queue", "To the queue")
+    if last := st.session_state.get(LAST, ""):
+        link(page, f"Back to {last}", case=last)
+    st.stop()
+
+
 def link(page: str, label: str, **params: str) -> None:
-    """A link to another page that keeps the run."""
+    """A link to another page that keeps the run. To another case from a case's page it takes `case_button`."""
     st.page_link(f"pages/{page}.py", label=label, query_params={"run": st.query_params.get("run", ""), **params})
+
+
+def case_button(label: str, case: str) -> None:
+    """From a case to another on the same page. No link: Streamlit leaves the address as it was when a link stays on its page, and what is
+    done next would be done to the case that the address still names."""
+    if st.button(label, key=f"to {label}"):
+        st.query_params["case"] = case
+        st.rerun()

@@ -33,18 +33,18 @@ with st.expander("Model card"):
 st.subheader("Replay")
 if look.records is None:
     st.info("This run has no records to replay: score with `--explain adverse`, `topk:N` or `all`.")
-    st.stop()
-st.markdown("A replay works a record's score and reasons out again, from the record's own data and the bundle, and compares.")
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    count = st.number_input("Records", 1, 100, 5)
-    choice = st.selectbox("Which", CHOICES)
-    asked = st.button("Replay records")
-if asked:
-    with errors_shown():
-        names = to_replay(look, count, choice)
-        records = [record for name in names if (record := record_of(look, name))]
-    st.caption(f"{choice.capitalize()}: {', '.join(names)}")
-    replay(look, records)
+else:
+    st.markdown("A replay works a record's score and reasons out again, from the record's own data and the bundle, and compares.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        count = st.number_input("Records", 1, 100, 5)
+        choice = st.selectbox("Which", CHOICES)
+        asked = st.button("Replay records")
+    if asked:
+        with errors_shown():
+            names = to_replay(look, count, choice)
+            records = [record for name in names if (record := record_of(look, name))]
+        st.caption(f"{choice.capitalize()}: {', '.join(names)}")
+        replay(look, records)
 st.subheader("What people made of the scores")
 with errors_shown():
     reviewed = journal().reviewed(look.seal).select("sample_id", "case")

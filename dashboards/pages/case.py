@@ -7,14 +7,42 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
-from dashboards.frame import LOWERS, NEUTRAL, RAISES, errors_shown, exported, journal, link, replay, reviewer, run
+from dashboards.frame import (
+    LAST,
+    LOWERS,
+    NEUTRAL,
+    RAISES,
+    case_button,
+    errors_shown,
+    exported,
+    journal,
+    link,
+    login_is_configured,
+    no_case,
+    replay,
+    reviewer,
+    run,
+)
 from trmfin.explaining.charts import NEITHER, by_step, events_of, gaps, timeline, waterfall
 from trmfin.explaining.exports import browser, notice, pdf
-from trmfin.explaining.pages import as_html, as_json, otherwise
+from trmfin.explaining.pages import as_html, as_json, compared, otherwise
 from trmfin.explaining.peers import peers
 from trmfin.explaining.record import record_of
-from trmfin.scoring.review import ACTIONS, FROM, OVERRIDES, Step
-from trmfin.scoring.views import at_stake, next_case, told_score
+from trmfin.scoring.review import ACTIONS, OVERRIDES, OWNED, Step, possible
+from trmfin.scoring.views import Problem, at_stake, next_case, told_score
+
+MEANS = {  # what each step does, below the list of them; {model} and {people}: their decisions
+    "claim": "Makes the case yours. Then you may decide it, refer it or ask for a document.",
+    "release": "Gives the case back to the queue, undecided.",
+    "accept": "Decides as the model does: {model}.",
+    "override up": "Decides against the model: flagged.",
+    "override down": "Decides against the model: not flagged.",
+    "refer": "Hands the case to somebody who may approve.",
+    "request document": "The case stays yours and waits until the document is there.",
+    "approve": "Lets the override stand: {people}.",
+    "reject": "Refuses the override; the case goes back to who proposed it.",
+    "undo": "Takes the decision back; the case is what it was before it.",
+}
 
 
 def told(reasons: list[dict[str, Any]]) -> None:
@@ -34,9 +62,17 @@ def draw_events(record: dict[str, Any]) -> None:
                 x=alt.X("event_time:T", title="time of the event (UTC)"),
                 y=alt.Y("height:Q", title=money or None, axis=alt.Axis() if money else None),
                 color=alt.Color(
-                    "kind:N", scale=alt.Scale(domain=["raises", "lowers", NEITHER], range=[RAISES, LOWERS, NEUTRAL]), title="its reasons"
+                    "kind:N",
+                    scale=alt.Scale(domain=["raises", "lowers", NEITHER], range=[RAISES, LOWERS, NEUTRAL]),
+                    title="its reasons",
+                    legend=alt.Legend(orient="bottom"),
                 ),
-                shape=alt.Shape("kind:N", legend=None),
+                shape=alt.Shape(
+                    "kind:N",
+                    scale=alt.Scale(domain=["raises", "lowers", NEITHER], range=["square", "diamond", "circle"]),
+                    title="its reasons",
+                    legend=alt.Legend(orient="bottom"),
+                ),
                 tooltip=[
                     "event_id",
                     "event_time",
@@ -57,7 +93,7 @@ def draw_peers(record: dict[str, Any]) -> None:
     found = peers(look, record)
     for row in found.iter_rows(named=True):
         differs = f"{row['differs_in']} {row['by']:+.3f} log-odds here"
-        link("case", f"{row['sample_id']} · {told_score(row['score'])} · differs most in {differs}", case=row["sample_id"])
+        case_button(f"{row['sample_id']} · {told_score(row['score'])} · differs most in {differs}", row["sample_id"])
     if found.is_empty():
         st.caption("None has a record in this run. Score with --explain all, or topk:N with more of them.")
     else:
@@ -67,19 +103,19 @@ def draw_peers(record: dict[str, Any]) -> None:
 look, name, me = run(), st.query_params.get("case", ""), reviewer()
 if not name:
     st.title("Case")
-    st.info("No case is chosen. Open one from the queue.")
-    link("queue", "To the queue")
-    st.stop()
+    no_case("case", "No case is chosen. Open one from the queue.")
 with errors_shown():
     row, record, case = look.row(name), record_of(look, name), journal().case(look.seal, name)
     past = journal().history(look.seal, name)
     names = journal().words([word for event in past for word in (event.who, event.note) if word])
 if row is None:
     st.title(name)
-    st.error("This run has no such sample. Check the address, or choose the case from the queue.")
-    st.stop()
+    no_case("case", "This run has no such sample. Check the address, or choose the case from the queue.")
+st.session_state[LAST] = name
 st.title(name)
-by = f" by {names.get(case.owner, 'somebody erased')}" if case.owner else ""
+owner = names.get(case.owner, "somebody erased") if case.owner else ""
+by = (f", proposed by {owner}" if case.state == "awaiting second" else f" by {owner}") if owner else ""
+by += f": {case.decision}" if case.decision else ""
 st.markdown(
     f"**Score {told_score(row['score'])}** · band {row['band']} · {row['decision']} by the model at a cut-off of "
     f"{look.policy.cutoff:.4g} · review: **{case.state}**{by}"
@@ -87,7 +123,10 @@ st.markdown(
 left, right = st.columns([3, 2])
 with left:
     if record is None:
-        st.info("This score has no record: it was not among those that `--explain` asked for. Score with `--explain all`, say.")
+        st.info(
+            "This score has no record: it was not among those that `--explain` asked for, so its reasons are not told. It can be reviewed "
+            "all the same. Score with `--explain adverse` for the reasons of every flagged case."
+        )
     else:
         for why in record["needs_human"]:
             st.warning(f"A person must look: {why}.")
@@ -115,9 +154,18 @@ with left:
             )
         )
         st.altair_chart(chart, width="stretch")
-        st.caption(f"From the comparison to the score; base + values miss the run's log-odds by {record['attribution']['residual']:.1e}.")
+        st.caption(
+            f"From the comparison to the score; {compared(record)}. Log-odds of 0 are a score of .5, more are riskier. The parts miss the "
+            f"run's log-odds by {record['attribution']['residual']:.1e}."
+        )
         st.subheader("At each recursion step")
-        st.dataframe(by_step(record), hide_index=True, width="stretch")
+        st.caption("The model goes over its answer step by step; the last one counts.")
+        st.dataframe(
+            by_step(record),
+            hide_index=True,
+            width="stretch",
+            column_config={"log_odds": "log-odds", "halt": "could stop here", "strongest": "strongest part", "adds": "which adds"},
+        )
         st.subheader("Events")
         draw_events(record)
         st.dataframe(events_of(record), hide_index=True, width="stretch")
@@ -147,22 +195,46 @@ with left:
                 replay(look, [record])
 with right:
     st.subheader("Review")
-    possible = [action for action in ACTIONS if case.state in FROM[action] and me.may(action) and action != "export"]
-    if not possible:
-        st.info("You may look, not act." if not any(me.may(action) for action in ACTIONS) else "There is nothing to do here now.")
-    else:
-        action = st.selectbox("What to do", possible)
-        code = st.selectbox("Code", journal().policy.codes) if action in OVERRIDES else ""
-        note = st.text_area("Note" + (f", at least {journal().policy.least_note} characters" if action in OVERRIDES else ""))
-        if st.button(action.capitalize(), type="primary"):
-            step = Step(action=action, code=code, note=note.strip(), model_decision=row["decision"], at_stake=at_stake(record))
-            with errors_shown():
-                journal().act(me, look.seal, name, step, seen=case.version, record=record["sha256"] if record else "")
-            st.rerun()
+    rules, stake, mine = journal().policy, at_stake(record), owner == me.name
+    steps_now, seen = possible(case, me, mine, row["decision"]), f"{look.seal} {name} {case.version}"  # what is typed is of this case alone
+    if not any(me.may(action) for action in ACTIONS):
+        st.info("You may look, not act.")
+    elif case.state == "awaiting second":
+        told_by = f"An override where more than {rules.four_eyes_above / 100:,.2f} is at stake takes four eyes. {owner} proposed it"
+        if steps_now:
+            st.info(f"{told_by}.")
+        else:
+            their = "" if login_is_configured() else " Theirs is a dashboard on the same journal, started with `--reviewer` and their name."
+            st.info(f"{told_by}; a second person, an approver, opens this page and approves or rejects.{their}")
+    elif case.state in OWNED and not mine:
+        st.info(f"{owner} works on this case; only they may decide it, until it is released.")
+    elif case.state == "referred" and not steps_now:
+        st.info("The case was referred, and waits for an approver to claim it.")
+    elif not steps_now:
+        st.info("There is nothing to do here now.")
+    if steps_now:  # a claim stands ready; a decision is chosen first, so that a second click on a button decides nothing
+        ready = 0 if steps_now == ["claim"] else None
+        action = st.selectbox("What to do", steps_now, index=ready, placeholder="Choose", key=f"step {seen}")
+        if action is None:
+            st.caption("Choose one to see what it does.")
+        else:
+            st.caption(MEANS[action].format(model=row["decision"], people=case.decision))
+            if action in OVERRIDES and stake > rules.four_eyes_above:
+                st.caption(f"With {stake / 100:,.2f} at stake a second person must approve it.")
+            code = st.selectbox("Code", rules.codes, key=f"code {seen}") if action in OVERRIDES else ""
+            note = st.text_area("Note" + (f", at least {rules.least_note} characters" if action in OVERRIDES else ""), key=f"note {seen}")
+            if st.button(action.capitalize(), type="primary"):
+                step = Step(action=action, code=code, note=note.strip(), model_decision=row["decision"], at_stake=stake)
+                try:
+                    journal().act(me, look.seal, name, step, seen=case.version, record=record["sha256"] if record else "")
+                except Problem as problem:
+                    st.error(str(problem), icon=":material/error:")
+                else:
+                    st.rerun()
     with errors_shown():
         following = next_case(look, journal().reviewed(look.seal), name)
     if following:
-        link("case", "Next open case", case=following)
+        case_button("Next open case", following)
     st.subheader("What was done")
     for event in reversed(past):
         said = f" · {event.code}" if event.code else ""

@@ -15,7 +15,8 @@ with errors_shown():
 st.caption(f"{len(found.rows):,} of {found.scored:,} scores have a known outcome.")
 if not found.enough:
     st.info(
-        "Too few outcomes are known to judge anything: at least ten of either kind. Add some with `python -m trmfin.outcomes RUN FILE`."
+        "Too few outcomes are known to judge anything: at least ten of either kind, of what happened and what did not. Add some with "
+        f"`python -m trmfin.outcomes {look.folder} FILE`, a CSV with the columns sample_id and outcome (1: it happened, 0: it did not)."
     )
     st.stop()
 with errors_shown():

@@ -44,6 +44,7 @@ for column, (label, value) in zip(
 ):
     column.metric(label, value)
 st.caption(why)
+link("queue", "Open flagged cases", decision="flagged", state="open")
 st.subheader("Where scores lie")
 bars = (
     alt.Chart(scores)
@@ -79,4 +80,3 @@ if open_.is_empty():
 else:
     st.dataframe(open_, hide_index=True, width="stretch")
     st.caption("Flagged cases that nobody has acted on wait since the run was finished, others since they were last changed.")
-    link("queue", "Open flagged cases", decision="flagged", state="open")

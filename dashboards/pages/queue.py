@@ -42,7 +42,7 @@ with errors_shown():
     if page > pages:
         page, found = pages, queue(look, journal().reviewed(look.seal), replace(wanted, page=pages))
 if not found.total:
-    st.info("No case fits these filters. Set one of them back to all.")
+    st.info("No case fits these filters. Set one of them back to all, or empty the search.")
     st.stop()
 st.caption(f"{found.total:,} cases, page {page:,} of {pages:,}; scores lie in [0, 1], higher = riskier")
 for row in found.rows.iter_rows(named=True):  # one element a row: of three each, a page takes three times as long

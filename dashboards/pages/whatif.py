@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards.frame import bundle, errors_shown, link, run, scorer
+from dashboards.frame import LAST, bundle, errors_shown, link, no_case, run, scorer
 from trmfin.explaining.record import record_of
 from trmfin.explaining.whatif import KEEP, Sheet, differences, edited, sheets, steps, task_of
 from trmfin.scoring.views import told_score
@@ -37,14 +37,12 @@ look, name = run(), st.query_params.get("case", "")
 st.title(f"What if: {name}" if name else "What if")
 st.warning("**Not a decision:** nothing is written, to the run or to the journal.", icon=":material/science:")
 if not name:
-    st.info("No case is chosen. Open one from the queue, and follow its link to this page.")
-    link("queue", "To the queue")
-    st.stop()
+    no_case("whatif", "No case is chosen. Open one from the queue, and follow its link to this page.")
 with errors_shown():
     row, record = look.row(name), record_of(look, name)
 if row is None:
-    st.error("This run has no such sample. Check the address, or choose the case from the queue.")
-    st.stop()
+    no_case("whatif", "This run has no such sample. Check the address, or choose the case from the queue.")
+st.session_state[LAST] = name
 link("case", "Back to the case", case=name)
 if record is None:
     st.info("This score has no record, so its data are not at hand. Score with `--explain all`, say.")

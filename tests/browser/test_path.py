@@ -48,7 +48,7 @@ def test_from_the_queue_to_a_checked_chain(journal: str, tmp_path: Path) -> None
         page.get_by_label("Note, at least 20 characters").fill(NOTE)
         page.get_by_label("Note, at least 20 characters").press("Tab")
         page.get_by_role("button", name="Override down").click()
-        page.get_by_text("awaiting second by ann").wait_for()
+        page.get_by_text("awaiting second, proposed by ann: not flagged").wait_for()
         taken(page, "case", chart=True)
         with page.expect_download() as download:
             page.get_by_role("button", name="Case file").click()

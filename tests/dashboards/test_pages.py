@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.dashboards.shown import CLIENTS, said
+from tests.dashboards.shown import CLIENTS, pressed, said
 from tests.explaining.runs import ASKED, Made, explained, records_of
 from tests.scoring.models import PANEL, bundle_for, panel, saved
 from trmfin.data.files import raw_from_frame, read_json, write_json
@@ -25,7 +25,7 @@ from trmfin.explaining.pages import otherwise
 from trmfin.scoring.drift import drift
 from trmfin.scoring.journal import Journal
 from trmfin.scoring.outcomes import append
-from trmfin.scoring.review import Reviewer, Step
+from trmfin.scoring.review import ACTIONS, Reviewer, Step
 from trmfin.scoring.runs import score_run
 from trmfin.scoring.views import opened
 from trmfin.sequences.task import Target
@@ -114,16 +114,56 @@ def test_a_case_without_a_record_says_so_and_one_that_is_not_there_too(page: Cal
     assert "No case is chosen" in said(page("case"))
 
 
+def test_what_was_typed_stays_with_its_case_and_the_address_goes_on_to_the_next(
+    page: Callable[..., testing.AppTest], made: Made, tmp_path: Path
+) -> None:
+    run = opened(made.run)
+    names = run.scores.filter(pl.col("decision") == "flagged").sort("score", descending=True).collect()["sample_id"].to_list()
+    app = page("case", case=names[0])
+    app.text_area[0].input("Of the first case.")
+    app.run()
+    pressed(app, "Next open case")
+    assert app.title[0].value == names[1] and app.text_area[0].value == ""
+    assert app.query_params["case"] in (names[1], [names[1]])
+    pressed(app, "Claim")
+    with Journal(f"sqlite:///{tmp_path}/journal.db") as journal:
+        assert [journal.case(run.seal, name).state for name in names[:2]] == ["open", "claimed"]
+
+
+def test_a_page_without_a_case_leads_back_to_the_last_one(page: Callable[..., testing.AppTest], made: Made) -> None:
+    app = page("case", case=records_of(made.run)[0]["sample_id"])
+    del app.query_params["case"]
+    app.run()
+    links = [link.proto.label for link in app.get("page_link")]
+    assert links == ["To the queue", f"Back to {records_of(made.run)[0]['sample_id']}"]
+
+
+def test_a_run_that_is_not_there_is_not_another_without_a_word(page: Callable[..., testing.AppTest], made: Made) -> None:
+    assert "No run here is called “nope”; this is “run”" in said(page(run="nope"))
+    assert "No run here is called" not in said(page("queue", run=made.run.name))
+
+
+def test_a_run_without_records_still_tells_what_people_made_of_it(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
+    score_run(made.bundle, made.prepared, tmp_path / "bare", threads=1)
+    text = said(page("audit", runs=tmp_path / "bare"))
+    assert "no records to replay" in text and "Nothing was decided yet" in text and "This run has no records. Score" in text
+
+
 def test_from_a_claim_to_a_decision_with_a_second_pair_of_eyes(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
     run, record = opened(made.run), records_of(made.run)[0]
     name, flagged = record["sample_id"], record["inference"]["decision"] == "flagged"
     override = "override down" if flagged else "override up"
     app = do(page("case", case=name), "claim")
     assert "review: **claimed** by ann" in said(app)
+    (steps,) = (box for box in app.selectbox if box.label == "What to do")
+    assert steps.value is None and "Release" not in [button.label for button in app.button], "a second click on Claim does nothing"
+    assert steps.options == ["release", "accept", override, "refer", "request document"], "no override that goes with the model"
     assert "the note has 5 characters; write at least 20" in said(do(app, override, "other", "short"))
+    assert "**claim** · ann" in said(app), "the rest of the page stands below the error"
     app = do(page("case", case=name), override, "other", NOTE)
-    assert "review: **awaiting second** by ann" in said(app)
-    assert "four eyes are asked for, and ann proposed it" in said(do(app, "approve"))
+    assert f"review: **awaiting second**, proposed by ann: {'not flagged' if flagged else 'flagged'}" in said(app)
+    assert "takes four eyes. ann proposed it; a second person, an approver" in said(app)
+    assert "What to do" not in [box.label for box in app.selectbox], "who proposed it is not offered to approve it"
     with Journal(f"sqlite:///{tmp_path}/journal.db") as journal:
         journal.act(Reviewer(name="ben", roles=("approver",)), run.seal, name, Step(action="approve"))
         assert [event.action for event in journal.history(run.seal, name)] == ["claim", override, "approve"]
@@ -191,7 +231,8 @@ def test_nothing_is_written_to_a_run(page: Callable[..., testing.AppTest], made:
 def test_a_visitor_may_look_and_not_act(page: Callable[..., testing.AppTest], made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboards.frame.at_this_machine", lambda: False)
     app = page("case", case=records_of(made.run)[0]["sample_id"])
-    assert "You may look, not act" in said(app) and not app.button
+    labels = {button.label for button in app.button}
+    assert "You may look, not act" in said(app) and not labels & {*(action.capitalize() for action in ACTIONS), "Replay this record"}
 
 
 def test_performance_waits_for_outcomes_and_then_judges(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:

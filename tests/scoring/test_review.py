@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trmfin.errors import ConfigError, ReviewError
-from trmfin.scoring.review import ACTIONS, FROM, MAY, OVERRIDES, ROLES, Case, Reviewer, ReviewPolicy, Step, after
+from trmfin.scoring.review import ACTIONS, FROM, MAY, OVERRIDES, ROLES, STATES, Case, Reviewer, ReviewPolicy, Step, after, possible
 
 ANN, BEN = Reviewer(name="ann", roles=("analyst",)), Reviewer(name="ben", roles=("approver",))
 POLICY = ReviewPolicy(four_eyes_above=100)
@@ -40,6 +40,19 @@ def test_an_action_needs_the_state_it_starts_from(action: str) -> None:
     for state in {"open", "claimed", "awaiting document", "awaiting second", "referred", "decided"} - set(FROM[action]):  # type: ignore[index]
         with pytest.raises(ReviewError, match=f"{action}: the case is {state}; it must be "):
             told(replace(CLAIMED, state=state), Step(action=action), BEN)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("role", "state", "owner", "says"), list(product(ROLES, STATES, ("x", "other"), ("flagged", "not flagged"))))
+def test_what_is_possible_is_what_the_rules_allow(role: str, state: str, owner: str, says: str) -> None:
+    reviewer, case = Reviewer(name="x", roles=(role,)), Case(state=state, owner=owner, version=1)  # type: ignore[arg-type]
+    allowed = []
+    for action in ACTIONS[:-1]:
+        try:
+            told(case, Step(action=action, code="other", note=NOTE, model_decision=says), reviewer)  # type: ignore[arg-type]
+        except ReviewError:
+            continue
+        allowed.append(action)
+    assert ACTIONS[-1] == "export" and possible(case, reviewer, owner == "x", says) == allowed  # type: ignore[arg-type]
 
 
 def test_a_case_is_claimed_by_one_and_worked_on_by_them_alone() -> None:

@@ -75,6 +75,9 @@ def test_the_next_case_is_the_riskiest_that_nobody_has(run: Run) -> None:
     flagged = queue(run, NOBODY, Query(decision="flagged")).rows["sample_id"].to_list()
     assert len(flagged) > 2
     assert next_case(run, NOBODY, "") == flagged[0] and next_case(run, NOBODY, flagged[0]) == flagged[1]
+    assert [next_case(run, NOBODY, name) for name in flagged] == [*flagged[1:], flagged[0]], "who skips a case comes past all of them"
+    mine = pl.DataFrame([(flagged[1], "claimed", "ann", "", 1)], schema=NOBODY.schema, orient="row")
+    assert next_case(run, mine, flagged[1]) == flagged[0] and next_case(run, mine, flagged[0]) == flagged[2]
     taken = pl.DataFrame([(name, "decided", "ann", "flagged", 2) for name in flagged], schema=NOBODY.schema, orient="row")
     assert next_case(run, taken, "") == ""
 

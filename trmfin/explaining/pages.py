@@ -28,7 +28,7 @@ code { font-size: .82rem; overflow-wrap: anywhere; }
 def as_text(record: Mapping[str, Any]) -> Iterator[str]:
     """The record's lines."""
     yield f"{record['sample_id']}  {_day(record['as_of'])}  {_verdict(record)}"
-    yield _compared(record)
+    yield compared(record)
     yield ""
     if record["needs_human"]:
         yield "A PERSON MUST LOOK, no reason is released:"
@@ -84,7 +84,7 @@ def as_html(record: Mapping[str, Any]) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"
         f"<style>{STYLE}</style><h1>{title}</h1><p>{escape(_day(record['as_of']))}: {escape(_verdict(record))}.<br>"
-        f"<span class=muted>{escape(_compared(record))}</span></p>{warned}"
+        f"<span class=muted>{escape(compared(record))}</span></p>{warned}"
         f"{reasons}{lowering}{changed}"
         f"<h2>Log-odds added by each player, after each step</h2><table><tr><th>player{heads}<th>{players}{ends}</table>"
         f"<h2>Record</h2><p class=muted>Checks: {checks}.</p><table>{facts}</table></html>\n"
@@ -119,7 +119,8 @@ def _verdict(record: Mapping[str, Any]) -> str:
     return f"score {told['score']:.4f}, band {told['band']}, {told['decision']} at a cut-off of {told['cutoff']:g}"
 
 
-def _compared(record: Mapping[str, Any]) -> str:
+def compared(record: Mapping[str, Any]) -> str:
+    """With which group, and both log-odds."""
     group, attribution = record["attribution"]["comparison"], record["attribution"]
     how = f"the average of {group['rows']} cases" if group["form"] == "average" else f"each of {group['rows']} cases"
     return (

@@ -133,6 +133,21 @@ def after(case: Case, step: Step, who: str, reviewer: Reviewer, policy: ReviewPo
     return changed if action == "export" else replace(changed, version=case.version + 1)
 
 
+def possible(case: Case, reviewer: Reviewer, owns: bool, model_decision: Decision) -> list[Action]:
+    """What `after` allows the reviewer to do to the case, once its words are there; without exports. owns: whether the case is theirs."""
+    approver = "approver" in reviewer.roles
+    barred: set[Action] = {"export"} | {action for action, decision in OVERRIDES.items() if decision == model_decision}
+    if case.state in OWNED and not owns:
+        barred |= set(ACTIONS) - ({"release"} if approver else set())
+    if owns:
+        barred |= {"approve", "reject"}
+    elif not approver:
+        barred |= {"undo"}
+    if case.state == "referred" and not approver:
+        barred |= {"claim"}
+    return [action for action in ACTIONS if action not in barred and case.state in FROM[action] and reviewer.may(action)]
+
+
 def _check_words(step: Step, policy: ReviewPolicy) -> None:
     """Raises ReviewError where an override lacks its code or note, or goes with the model."""
     decision = OVERRIDES.get(step.action)

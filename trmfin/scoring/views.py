@@ -186,9 +186,10 @@ def told_score(score: float | None) -> str:
 
 
 def next_case(run: Run, reviewed: pl.DataFrame, but: str) -> str:
-    """The riskiest flagged case that is open, other than `but`; "" where there is none."""
-    found = queue(run, reviewed, Query(decision="flagged", state="open", size=2)).rows["sample_id"].to_list()
-    return next((name for name in found if name != but), "")
+    """The open flagged case after `but`, by risk; the riskiest after the last, or where `but` is none of them. "" where none is left."""
+    found = queue(run, reviewed, Query(decision="flagged", state="open", size=max(run.flagged, 1))).rows["sample_id"].to_list()
+    at = found.index(but) + 1 if but in found else 0
+    return next((name for name in (*found[at:], *found[:at]) if name != but), "")
 
 
 def with_reviews(run: Run, reviewed: pl.DataFrame) -> pl.DataFrame:
