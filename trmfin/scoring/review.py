@@ -136,7 +136,8 @@ def after(case: Case, step: Step, who: str, reviewer: Reviewer, policy: ReviewPo
 def possible(case: Case, reviewer: Reviewer, owns: bool, model_decision: Decision) -> list[Action]:
     """What `after` allows the reviewer to do to the case, once its words are there; without exports. owns: whether the case is theirs."""
     approver = "approver" in reviewer.roles
-    barred: set[Action] = {"export"} | {action for action, decision in OVERRIDES.items() if decision == model_decision}
+    barred = {action for action, decision in OVERRIDES.items() if decision == model_decision}
+    barred.add("export")
     if case.state in OWNED and not owns:
         barred |= set(ACTIONS) - ({"release"} if approver else set())
     if owns:
