@@ -200,7 +200,9 @@ with right:
     if not any(me.may(action) for action in ACTIONS):
         st.info("You may look, not act.")
     elif case.state == "awaiting second":
-        told_by = f"An override where more than {rules.four_eyes_above / 100:,.2f} is at stake takes four eyes. {owner} proposed it"
+        told_by = (
+            f"An override where more than {rules.four_eyes_above / 100:,.2f} is at stake, or not told, takes four eyes. {owner} proposed it"
+        )
         if steps_now:
             st.info(f"{told_by}.")
         else:
@@ -219,8 +221,10 @@ with right:
             st.caption("Choose one to see what it does.")
         else:
             st.caption(MEANS[action].format(model=row["decision"], people=case.decision))
-            if action in OVERRIDES and stake > rules.four_eyes_above:
-                st.caption(f"With {stake / 100:,.2f} at stake a second person must approve it.")
+            if action in OVERRIDES and rules.takes_two(stake):
+                st.caption(
+                    f"With {'an unknown amount' if stake is None else f'{stake / 100:,.2f}'} at stake a second person must approve it."
+                )
             code = st.selectbox("Code", rules.codes, key=f"code {seen}") if action in OVERRIDES else ""
             note = st.text_area("Note" + (f", at least {rules.least_note} characters" if action in OVERRIDES else ""), key=f"note {seen}")
             if st.button(action.capitalize(), type="primary"):

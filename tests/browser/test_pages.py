@@ -12,6 +12,7 @@ import pytest
 
 from tests.browser.serving import CASE, CHROMIUM, FLAGS, RUN, STEP, Served, served, taken
 from trmfin.data.files import raw_from_frame
+from trmfin.scoring.journal import Journal
 from trmfin.scoring.outcomes import append
 from trmfin.scoring.views import opened
 
@@ -79,5 +80,23 @@ def test_the_first_case_is_opened_by_keyboard_alone(shown: Served) -> None:
                 break
         page.keyboard.press("Enter")
         page.get_by_role("heading", name=CASE).wait_for()
-        assert f"case={CASE}" in page.url
+        assert f"case={CASE}" in page.url.replace("%40", "@")
         browser.close()
+
+
+def test_the_address_goes_on_to_the_next_case_and_a_claim_is_of_that_one(shown: Served, tmp_path: Path) -> None:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport=SCREENS["wide"])
+        page.set_default_timeout(STEP)
+        page.goto(f"{shown.address}/case?run=run&case={CASE}")
+        page.get_by_role("button", name="Next open case").click()
+        page.get_by_role("heading", name=CASE).wait_for(state="detached")
+        following = page.locator("h1").inner_text()
+        page.get_by_role("button", name="Claim", exact=True).click()
+        page.get_by_text("claimed by ann").wait_for()
+        assert f"case={following}" in page.url.replace("%40", "@")
+        browser.close()
+    run = opened(tmp_path / "run")
+    with Journal(f"sqlite:///{tmp_path}/journal.db", create=False) as journal:
+        assert [journal.case(run.seal, name).state for name in (CASE, following)] == ["open", "claimed"]

@@ -123,6 +123,12 @@ def test_what_makes_no_sense_is_refused_when_it_is_made() -> None:
         told(Case(), Step(action="claim"), Reviewer(name="x", roles=()))
 
 
+def test_what_is_at_stake_but_not_known_takes_four_eyes_whatever_the_limit() -> None:
+    assert told(CLAIMED, replace(DOWN, at_stake=100)).state == "decided"
+    assert told(CLAIMED, replace(DOWN, at_stake=None)).state == "awaiting second"
+    assert ReviewPolicy(four_eyes_above=10**15).takes_two(None) and not ReviewPolicy(four_eyes_above=7).takes_two(7)
+
+
 def test_a_house_sets_its_own_policy_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text('codes = ["fraud confirmed", "other"]\nfour_eyes_above = 500_000\nretention_months = 12')

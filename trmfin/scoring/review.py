@@ -88,6 +88,10 @@ class ReviewPolicy:
             known = ", ".join(field.name for field in fields(cls))
             raise ConfigError(f"{path}: is no review policy ({problem}); give TOML with some of {known}") from problem
 
+    def takes_two(self, at_stake: int | None) -> bool:
+        """Whether an override with so much money at stake needs a second person; where it is not known, it does."""
+        return at_stake is None or at_stake > self.four_eyes_above
+
     def __post_init__(self) -> None:
         if not self.codes or min(self.least_note, self.four_eyes_above) < 0 or self.retention_months < 1:
             raise ConfigError("review policy: needs at least one code, numbers of at least 0 and at least one month of retention")
@@ -111,7 +115,7 @@ class Step:
     code: str = ""
     note: str = ""
     model_decision: Decision = ""  # what the score says, which an override goes against
-    at_stake: int = 0  # money, minor units
+    at_stake: int | None = 0  # money, minor units; None: not known, which counts as above every limit
 
 
 def after(case: Case, step: Step, who: str, reviewer: Reviewer, policy: ReviewPolicy, before_decision: Case | None = None) -> Case:
@@ -177,7 +181,7 @@ def _changed(case: Case, step: Step, who: str, reviewer: Reviewer, policy: Revie
         case "accept":
             return replace(case, state="decided", decision=step.model_decision)
         case "override up" | "override down":
-            second = step.at_stake > policy.four_eyes_above
+            second = policy.takes_two(step.at_stake)
             return replace(case, state="awaiting second" if second else "decided", decision=OVERRIDES[step.action])
         case "approve" | "reject":
             if case.owner == who:

@@ -264,10 +264,10 @@ def outlook(run: Run, k: int) -> Outlook:
     )
 
 
-def at_stake(record: dict[str, Any] | None) -> int:
-    """Money of a case, minor units: the sample's first money column; 0 where it has none or there is no record."""
+def at_stake(record: dict[str, Any] | None) -> int | None:
+    """Money of a case, minor units: the sample's first money column; 0 where it has none, None where there is no record to tell."""
     if record is None:
-        return 0
+        return None
     sample = record["data"]["case"]["sample"]
     return next((int(sample[name]) for name in record["data"]["money"] if sample.get(name) is not None), 0)
 
