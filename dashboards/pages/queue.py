@@ -14,6 +14,11 @@ from trmfin.scoring.views import SORTS, Query, outlook, queue, told_score
 SIZE = 25
 look, asked, me = run(), st.query_params, reviewer()
 
+
+def turn(page: int) -> None:
+    st.query_params["page"] = str(page)
+
+
 st.title("Queue")
 if not look.rows:
     st.info("This run holds no scores, so nothing waits.")
@@ -48,13 +53,9 @@ st.caption(f"{found.total:,} cases, page {page:,} of {pages:,}; scores lie in [0
 for row in found.rows.iter_rows(named=True):  # one element a row: of three each, a page takes three times as long
     told = [f"**{told_score(row['score'])}**", row["band"] or "no band", row["decision"], row["state"], row["owner"]]
     link("case", f"{row['sample_id']} · {' · '.join(filter(None, told))}", case=row["sample_id"])
-with st.container(horizontal=True):
-    if st.button("Previous page", disabled=page <= 1):
-        asked["page"] = str(page - 1)
-        st.rerun()
-    if st.button("Next page", disabled=page >= pages):
-        asked["page"] = str(page + 1)
-        st.rerun()
+with st.container(horizontal=True):  # the address is changed before the page is made anew, so that it is made once
+    st.button("Previous page", disabled=page <= 1, on_click=turn, args=(page - 1,))
+    st.button("Next page", disabled=page >= pages, on_click=turn, args=(page + 1,))
 st.subheader("I can look at k")
 k = st.slider("Cases", 1, min(look.rows, 1000), min(look.policy.capacity or 100, look.rows, 1000))
 with errors_shown():

@@ -8,6 +8,7 @@ bins and n and m samples (Yurdakul 2018), which is told beside. Of one field it 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from trmfin.errors import DataError
 from trmfin.learn import profile
 from trmfin.learn.profile import equal_shares
-from trmfin.scoring.views import Run, collected
+from trmfin.scoring.views import KEPT, Run, collected
 
 SOME, MUCH = 0.10, profile.MUCH
 OLDER = "the run is older than profiles of its data; score again into another folder, or compare its scores with another run's"
@@ -78,6 +79,7 @@ def told(edges: NDArray[np.float64]) -> list[str]:
     return words
 
 
+@lru_cache(maxsize=KEPT)
 def drift(run: Run, reference: Run | None = None) -> Drift:
     """A run's scores against those of another, or, without one, against the held-out ones that its bundle was judged by.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ SCORES = pl.Schema(
 )
 Problem = TrmfinError  # what a page shows instead of a trace
 SORTS = ("score", "as_of", "sample_id")
+KEPT = 8  # opened runs whose tables are kept: a run does not change
 Sort = Literal["score", "as_of", "sample_id"]
 
 
@@ -187,9 +188,12 @@ def told_score(score: float | None) -> str:
 
 def next_case(run: Run, reviewed: pl.DataFrame, but: str) -> str:
     """The open flagged case after `but`, by risk; the riskiest after the last, or where `but` is none of them. "" where none is left."""
-    found = queue(run, reviewed, Query(decision="flagged", state="open", size=max(run.flagged, 1))).rows["sample_id"].to_list()
-    at = found.index(but) + 1 if but in found else 0
-    return next((name for name in (*found[at:], *found[:at]) if name != but), "")
+    taken = reviewed.filter(pl.col("state") != "open").select("sample_id").drop_nulls()
+    flagged = run.scores.filter((pl.col("decision") == "flagged") & ~pl.col("sample_id").is_in(taken["sample_id"].implode()))
+    names = collected(flagged.select("sample_id", "score").sort("score", "sample_id", descending=[True, False]), run.folder)["sample_id"]
+    here = (names == but).arg_true()
+    at = here[0] + 1 if len(here) else 0
+    return next((name for name in (*names[at : at + 1], *names[:2]) if name != but), "")
 
 
 def with_reviews(run: Run, reviewed: pl.DataFrame) -> pl.DataFrame:
@@ -204,6 +208,7 @@ def as_parquet(table: pl.DataFrame) -> bytes:
     return out.getvalue()
 
 
+@lru_cache(maxsize=KEPT)
 def distribution(run: Run) -> pl.DataFrame:
     """Where scores lie: lower, upper, samples, share and reference, of EVENLY equal bins of [0, 1]; scores that are missing are in none.
 
@@ -217,6 +222,7 @@ def distribution(run: Run) -> pl.DataFrame:
     return pl.DataFrame(table | {"reference": then}, schema_overrides={"reference": pl.Float64})
 
 
+@lru_cache(maxsize=KEPT)
 def by_band(run: Run) -> pl.DataFrame:
     """band, samples, share, mean_score and the score where it ends, lowest band first."""
     counts = run.manifest["counts"]["bands"]
