@@ -59,16 +59,17 @@ def scorer(look: Run) -> Scorer:
 
 def replay(look: Run, records: Sequence[dict[str, Any]]) -> None:
     """Works records out again, and shows how many stand and what differs; what goes wrong is said, and the page goes on."""
-    found, bar = [], st.progress(0.0, "Replaying…")
+    found, bar, whole = [], st.progress(0.0, "Replaying…"), True
     try:
         for record in records:
             found.append(scorer(look).replay(look.manifest, record))
             bar.progress(len(found) / len(records), f"Replaying… {len(found)} of {len(records)}")
     except Problem as problem:
-        st.error(str(problem), icon=":material/error:")
+        whole = False
+        st.error(f"After {len(found)} of {len(records)} records: {problem}", icon=":material/error:")
     bar.empty()
     if found:
-        (st.success if all(each.stands for each in found) else st.error)(summed_up(found))
+        (st.success if whole and all(each.stands for each in found) else st.error)(summed_up(found))
     for each in found:
         for difference in each.differences:
             st.markdown(f"{each.sample_id}: {difference}")
@@ -105,6 +106,11 @@ def choose_run() -> None:
     me = reviewer()
     st.sidebar.caption(f"{me.name}: {', '.join(me.roles)}")
     if login_is_configured():
+        try:
+            st.secrets.get("auth")
+        except FileNotFoundError:
+            st.sidebar.error("The file of secrets cannot be read, so nobody can log in and nobody may act. Correct it.")
+            return
         if st.user.get("is_logged_in"):
             st.sidebar.button("Log out", on_click=st.logout)
         else:
@@ -112,11 +118,15 @@ def choose_run() -> None:
 
 
 def login_is_configured() -> bool:
-    """Whether Streamlit's secrets have [auth]."""
+    """Whether Streamlit's secrets have [auth], or cannot be read: then nobody can log in, and nobody acts by mistake."""
     try:
         return "auth" in st.secrets
-    except FileNotFoundError:  # there are no secrets
-        return False
+    except FileNotFoundError:  # there are none, or Streamlit could not read them
+        return secrets_are_there()
+
+
+def secrets_are_there() -> bool:
+    return any(Path(file).exists() for file in st.get_option("secrets.files"))
 
 
 def run() -> Run:

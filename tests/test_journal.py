@@ -45,12 +45,14 @@ def test_an_intact_journal_is_counted_and_its_last_hash_is_told_and_found_again(
 def test_a_sample_is_forgotten_by_name_or_once_its_retention_is_over(url: str, tmp_path: Path) -> None:
     named = run(url, "--forget", "s1")
     assert "s1: 1 keys forgotten" in named.stdout and "the chain is intact" in named.stdout
+    again = run(url, "--forget", "s1")
+    assert again.exit_code == 1 and "'s1' has no keys in this journal" in again.stderr
     with Journal(url, now=lambda: datetime(2020, 1, 1, tzinfo=UTC)) as journal:
         journal.act(ANN, "a" * 64, "s3", Step(action="claim"))
     assert "1 samples are beyond 25 months of retention" in run(url).stdout
     (tmp_path / "policy.toml").write_text("retention_months = 1200")
     assert "retention" not in run(url, "--policy", tmp_path / "policy.toml").stdout
-    assert "s3: 1 keys forgotten" in run(url, "--forget-expired").stdout and "beyond" not in run(url).stdout
+    assert run(url, "--forget", "s3", "--forget-expired").stdout.count("s3: 1 keys forgotten") == 1 and "beyond" not in run(url).stdout
     (tmp_path / "policy.toml").write_text("retention = 1")
     bad = run(url, "--policy", tmp_path / "policy.toml")
     assert bad.exit_code == 1 and "is no review policy" in bad.stderr and "retention_months" in bad.stderr

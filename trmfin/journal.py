@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from trmfin.command import run
+from trmfin.errors import ReviewError
 
 
 def main(
@@ -43,11 +44,15 @@ def main(
         if export is not None:
             with replacing(export) as file:
                 file.writelines(event.line.encode() + b"\n" for event in journal.events())
-        expired = journal.expired()
         operator = Reviewer(name=getpass.getuser(), roles=("compliance",))  # who may open the database may do what compliance may
-        for sample in (*(forget or ()), *(expired if forget_expired else ())):
-            typer.echo(f"{sample}: {journal.erase(operator, sample)} keys forgotten")
-        if expired and not forget_expired:
+        erased = journal.erase_expired(operator) if forget_expired else {}
+        for sample in [name for name in dict.fromkeys(forget or ()) if name not in erased]:
+            erased[sample] = journal.erase(operator, sample)
+            if not erased[sample]:
+                raise ReviewError(f"forget: {sample!r} has no keys in this journal, or they were forgotten before; check its name")
+        for sample, keys in erased.items():
+            typer.echo(f"{sample}: {keys} keys forgotten")
+        if expired := journal.expired():
             typer.echo(f"{len(expired):,} samples are beyond {rules.retention_months} months of retention; --forget-expired erases them")
         typer.echo(f"{journal.name}: {count:,} events, the chain is intact and cases are what their events made them; it ends with {end}")
 

@@ -17,6 +17,7 @@ COLOURS = {
     "stable": "green",
     "some drift": "orange",
     "much drift": "red",
+    "too few to tell": "gray",
     "no cells now": "red",
     "no cells then": "red",
     "no cells": "gray",
@@ -51,11 +52,15 @@ def show_scores(look: Run, against: Run | None) -> None:
     }
     for column, (label, value) in zip(st.columns(len(numbers)), numbers.items(), strict=True):
         column.metric(label, value)
-    {"stable": st.success, "some drift": st.warning, "much drift": st.error}[found.verdict](
-        f"{found.verdict.capitalize()}: below {SOME:g} little moved, from {MUCH:g} on a lot did."
+    {"stable": st.success, "some drift": st.warning, "much drift": st.error, "too few to tell": st.info}[found.verdict](
+        f"{found.verdict.capitalize()}: below {SOME:g} little moved, from {MUCH:g} on a lot did; chance alone must give less."
     )
     then_and_now(found.bins, "score")
     st.caption("Bins hold a tenth of the reference each. Of training, the reference is what members said of samples that they held out.")
+    st.caption(
+        f"This run was scored with {look.manifest['settings']['steps']} steps at most and a halting margin of {look.policy.halt_epsilon:g} "
+        "log-odds. Where the reference had others, scores and steps differ for that reason too."
+    )
     st.subheader("Steps used")
     st.dataframe(found.steps, hide_index=True, width="stretch", column_config={"reference": PERCENT, "now": PERCENT})
 

@@ -54,7 +54,7 @@ def test_the_portfolio_counts_what_the_run_holds(page: Callable[..., testing.App
     app, run = page(), opened(made.run)
     flagged, index = f"{run.flagged} ({run.flagged / CLIENTS:.1%})", f"{drift(run).psi:.4f}"
     assert [metric.value for metric in app.metric] == [str(CLIENTS), flagged, "5", "0", str(run.flagged), index]
-    assert "Stable: the stability index" in said(app) and f"chance would give {drift(run).by_chance:.4f}" in said(app)
+    assert "Too few to tell: the stability index" in said(app) and f"chance would give {drift(run).by_chance:.4f}" in said(app)
 
 
 def test_the_queue_filters_by_the_address_and_by_hand(page: Callable[..., testing.AppTest], made: Made) -> None:
@@ -223,7 +223,7 @@ def test_nothing_is_written_to_a_run(page: Callable[..., testing.AppTest], made:
     before = {path: path.stat().st_mtime_ns for path in made.run.rglob("*")}
     name = records_of(made.run)[1]["sample_id"]
     do(page("case", case=name), "claim")
-    for other in ("portfolio", "queue", "audit"):
+    for other in ("portfolio", "queue", "audit", "drift", "performance", "export", "whatif"):
         page(other)
     assert {path: path.stat().st_mtime_ns for path in made.run.rglob("*")} == before
 
@@ -268,10 +268,10 @@ def shifted(made: Made, folder: Path) -> Path:
 def test_drift_is_from_training_unless_another_run_is_chosen(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
     app, found = page("drift"), drift(opened(made.run))
     assert app.metric[0].value == f"{found.psi:.4f}" and app.selectbox[0].options == ["the bundle's training data"]
-    assert "Stable: below 0.1" in said(app) and "cells of one client are not independent" in said(app)
+    assert "Too few to tell: below 0.1" in said(app) and "cells of one client are not independent" in said(app)
     other = Path(shutil.copytree(made.run, tmp_path / "earlier"))
     app = page("drift", runs=Path(f"{made.run}{os.pathsep}{other}"), against="earlier")
-    assert app.metric[0].value == "0.0000" and "Stable: below 0.1" in said(app)
+    assert app.metric[0].value == "0.0000" and "Too few to tell: below 0.1" in said(app)
 
 
 def test_the_worst_field_comes_first_and_the_chosen_one_stands_in_the_address(
@@ -280,7 +280,7 @@ def test_the_worst_field_comes_first_and_the_chosen_one_stands_in_the_address(
     later = shifted(made, tmp_path)
     app = page("drift", runs=later)
     table = app.dataframe[1].value
-    assert table["field"][0] == "limit" and [list(words) for words in table["verdict"]] == [["much drift"], ["stable"], ["stable"]]
+    assert table["field"][0] == "limit" and [list(words) for words in table["verdict"]] == [["too few to tell"]] * 3
     field = {box.label: box for box in app.selectbox}["Field"]
     assert field.options[0] == "the worst, limit at sample"
     field.select("billed at statements")

@@ -215,6 +215,15 @@ def test_a_question_is_answered_without_a_counterfactual(made: Made, monkeypatch
     assert answering.to(line)["differences"] == ()
 
 
+def test_a_record_that_lacks_parts_is_an_answer_and_the_process_goes_on(made: Made) -> None:
+    answering = Answering(made.bundle)
+    manifest, record = read_manifest(made.run), records_of(made.run)[0]
+    for broken in ({key: value for key, value in record.items() if key != "checks"}, {"data": 7}):
+        line = json.dumps({"ask": "replay", "run": manifest, "record": broken}).encode()
+        assert "what was asked cannot be worked out" in answering.to(line)["error"]
+    assert answering.to(json.dumps({"ask": "replay", "run": manifest, "record": record}).encode())["differences"] == ()
+
+
 def test_a_bundles_card_is_shown_as_it_was_saved(made: Made, tmp_path: Path) -> None:
     assert card_of(made.bundle_folder).startswith("# Model card: panel")
     changed = Path(shutil.copytree(made.bundle_folder, tmp_path / "bundle"))

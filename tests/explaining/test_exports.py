@@ -6,6 +6,7 @@ import hashlib
 import io
 import shutil
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -104,3 +105,19 @@ def test_a_browser_that_prints_nothing_is_an_error_with_a_way_out() -> None:
     for program in (sys.executable, "/nowhere/chromium"):
         with pytest.raises(RunError, match="take the HTML and print it by hand"):
             pdf("<p>nothing</p>", program)
+
+
+def test_nothing_of_a_browser_goes_on_after_it_was_too_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = tmp_path / "browser"
+    slow.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {tmp_path}/child\nwait\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr("trmfin.explaining.exports.PRINTING_SECONDS", 2)
+    with pytest.raises(RunError, match="printed nothing .TimeoutExpired."):
+        pdf("<p>slow</p>", str(slow))
+    child = int((tmp_path / "child").read_text())
+    for _ in range(50):
+        status = Path(f"/proc/{child}/status")
+        if not status.exists() or "State:\tZ" in status.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail("the browser's child goes on")

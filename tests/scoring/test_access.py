@@ -19,6 +19,8 @@ def test_a_login_names_a_person_and_the_file_their_roles() -> None:
         ({"email": "eve@elsewhere.example"}, "eve@elsewhere.example", ("viewer",)),
         ({"email": "ann@bank.example", "email_verified": True}, "ann@bank.example", ("analyst",)),
         ({"email": "ann@bank.example", "email_verified": False, "sub": "eve"}, "eve", ("viewer",)),
+        ({"email": "x", "email_verified": False, "sub": "ann@bank.example"}, "ann@bank.example", ("viewer",)),
+        ({"email": "ann@bank.example", "email_verified": False}, "somebody whose email is not verified", ("viewer",)),
     ):
         found = who(user, ROLES, local=True, local_name="root")  # type: ignore[arg-type]
         assert (found.name, found.roles) == (name, roles)

@@ -11,7 +11,7 @@ import pytest
 from tests.explaining.runs import explained
 from trmfin.errors import DataError
 from trmfin.explaining.explainer import Asked
-from trmfin.scoring.drift import drift, psi
+from trmfin.scoring.drift import by_chance, drift, psi, verdict
 from trmfin.scoring.views import Run, opened
 
 
@@ -58,3 +58,16 @@ def test_scores_that_moved_are_found(run: Run, tmp_path: Path) -> None:
 def test_a_run_without_scores_cannot_be_compared(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no score"):
         drift(moved(run, tmp_path / "none", pl.lit(None, pl.Float64).alias("score")), run)
+
+
+def test_the_verdict_waits_until_chance_alone_gives_less_than_some_drift() -> None:
+    assert [verdict(index, 0.09) for index in (0.09, 0.1, 0.24, 0.25)] == ["stable", "some drift", "some drift", "much drift"]
+    assert {verdict(index, 0.1) for index in (0.0, 0.2, 3.0)} == {"too few to tell"}
+
+
+def test_what_chance_is_expected_to_give_is_what_it_gives() -> None:
+    random, reference = np.random.default_rng(0), np.full(10, 200)
+    for n in (100, 500):
+        drawn = [psi(reference, random.multinomial(n, np.full(10, 0.1))).sum() for _ in range(2000)]
+        expected = by_chance(reference, np.full(10, n // 10)) - 9 / reference.sum()  # the reference itself is not drawn here
+        assert np.mean(drawn) == pytest.approx(expected, rel=0.15)

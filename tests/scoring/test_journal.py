@@ -137,16 +137,20 @@ def test_an_erased_person_is_gone_and_the_chain_stands(url: str, journals: Calla
 def test_a_sample_expires_once_all_its_cases_are_old(url: str, journals: Callable[..., Journal]) -> None:
     now = datetime(2026, 1, 31, tzinfo=UTC)
     journal = journals(url, ReviewPolicy(retention_months=25), now=lambda: now)
-    for run, sample in ((RUN, "s1"), (RUN, "s2"), (OTHER, "s3")):
+    for run, sample in ((RUN, "s1"), (RUN, "s2"), (OTHER, "s3"), (RUN, "s4")):
         journal.act(ANN, run, sample, CLAIM)
+    journal.act(ANN, RUN, "s5", Step(action="export", code="html"))
     now = datetime(2026, 6, 1, tzinfo=UTC)
     journal.act(ANN, OTHER, "s2", CLAIM)
+    journal.act(ANN, RUN, "s4", Step(action="export", code="html"))
     now = datetime(2028, 2, 29, tzinfo=UTC)
     assert journal.expired() == []
     now = datetime(2028, 3, 1, tzinfo=UTC)
-    assert journal.expired() == ["s1", "s3"]
+    assert journal.expired() == ["s1", "s3", "s5"], "an export is an event too"
     journal.erase(CLEO, "s1")
-    assert journal.expired() == ["s3"] and journal.verify()[0] == 4
+    with pytest.raises(ReviewError, match="it takes compliance"):
+        journal.erase_expired(ANN)
+    assert journal.erase_expired(CLEO) == {"s3": 1, "s5": 1} and journal.expired() == [] and journal.verify()[0] == 7
 
 
 def test_the_same_name_is_one_person_and_salts_differ_between_journals(tmp_path: Path, journals: Callable[..., Journal]) -> None:
@@ -191,6 +195,11 @@ TAMPERING: dict[str, tuple[Callable[[str], None], str]] = {
         "event 1 stands where event 1 should",
     ),
     "a case": (lambda url: _run(url, update(CASES).values(decision="flagged")), "is not what its events made it"),
+    "an event's run": (lambda url: _run(url, update(EVENTS).values(run=OTHER)), "event 1 is kept under another run, case or time"),
+    "an event's time": (
+        lambda url: _run(url, update(EVENTS).where(EVENTS.c.number == 2).values(time="2020")),
+        "event 2 is kept under another run, case or time",
+    ),
     "when a case was changed": (lambda url: _run(url, update(CASES).values(changed="2020")), "is not what its events made it"),
     "a dropped case": (lambda url: _run(url, delete(CASES)), "is not what its events made it"),
     "the head": (lambda url: _run(url, update(HEAD).values(number=2)), "ends with event 3, but 2 were written"),

@@ -83,6 +83,16 @@ def test_every_flagged_case_waits_until_it_is_decided(run: Run, clock: Clock, ac
     assert found["over 7 days"].sum() == found["cases"].sum() == len(flagged), "one is decided, one that is not flagged was claimed"
 
 
+def test_a_forgotten_case_is_open_again_as_nothing_ties_it_to_what_was_done(run: Run, clock: Clock, act: Callable[..., Journal]) -> None:
+    best = run.scores.sort("score", descending=True).collect()["sample_id"][0]
+    journal = act((ANN, best, Step(action="claim")), (ANN, best, Step(action="accept", model_decision="flagged")))
+    assert waiting(run, journal.reviewed(run.seal), clock.now)["cases"].sum() == run.flagged - 1
+    journal.erase(Reviewer(name="cleo", roles=("compliance",)), best)
+    assert (
+        waiting(run, journal.reviewed(run.seal), clock.now)["cases"].sum() == run.flagged and journal.case(run.seal, best).state == "open"
+    )
+
+
 def test_the_next_case_is_claimed_even_where_others_were_faster(
     run: Run, act: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
 ) -> None:

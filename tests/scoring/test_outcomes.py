@@ -112,3 +112,9 @@ def test_the_command_tells_what_became_of_every_row(run: Run) -> None:
     ]
     again = CliRunner().invoke(application(command.main), [str(run.folder), str(path)])
     assert again.exit_code == 1 and "each file is taken once" in again.stderr
+
+
+def test_a_later_outcome_without_a_segment_keeps_the_one_that_was_told(run: Run) -> None:
+    append(run, read_raw(given(run, "sample_id,outcome,known_at,segment\ns1,0,2026-01-02,cards\n", "first.csv")), NOW)
+    append(run, read_raw(given(run, "sample_id,outcome,known_at\ns1,1,2026-02-02\n", "appeal.csv")), NOW)
+    assert outcomes(run.folder).select("outcome", "segment").row(0) == (1, "cards")

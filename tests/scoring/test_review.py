@@ -135,7 +135,18 @@ def test_a_house_sets_its_own_policy_in_a_file(tmp_path: Path) -> None:
     found = ReviewPolicy.from_toml(path)
     assert found == ReviewPolicy(codes=("fraud confirmed", "other"), four_eyes_above=500_000, retention_months=12)
     assert found.least_note == ReviewPolicy().least_note
-    for text in ("eyes = 4", "codes = 3", "codes = 'other'", "retention_months = 0", "least_note = 'long'", "no TOML"):
+    for text in (
+        "eyes = 4",
+        "codes = 3",
+        "codes = 'other'",
+        "codes = [1]",
+        "retention_months = 12.5",
+        "least_note = true",
+        "retention_months = 9999",
+        "retention_months = 0",
+        "least_note = 'long'",
+        "no TOML",
+    ):
         path.write_text(text)
         with pytest.raises(ConfigError, match="review policy"):
             ReviewPolicy.from_toml(path)

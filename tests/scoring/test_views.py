@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,11 @@ def test_records_are_found_by_sample_and_the_rest_have_none(run: Run) -> None:
     record = record_of(run, best[0])
     assert record and record["sample_id"] == best[0] and at_stake(record) == record["data"]["case"]["sample"]["limit"] > 0
     assert at_stake(None) is None
+    for limit, known in ((None, None), (-5, 5)):
+        other = deepcopy(record)
+        other["data"]["case"]["sample"]["limit"] = limit
+        assert at_stake(other) == known
+    assert at_stake({"data": {"money": ["billed"], "case": {"sample": {}}}}) == 0
     row = run.row(best[0])
     assert row and row["decision"] == "flagged" and run.row("nobody") is None
 

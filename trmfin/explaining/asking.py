@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -82,14 +83,15 @@ class Scorer:
         self._process = self._end = None
 
     def _asked(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        end = time.monotonic() + self.limit
         if not self._one_at_a_time.acquire(timeout=self.limit):
             raise ScorerError(f"scorer: busy with other questions for {self.limit:g} seconds; ask again in a while")
         try:
-            return self._answer(json.dumps(question).encode() + b"\n")
+            return self._answer(json.dumps(question).encode() + b"\n", max(end - time.monotonic(), 0.0))
         finally:
             self._one_at_a_time.release()
 
-    def _answer(self, question: bytes) -> dict[str, Any]:
+    def _answer(self, question: bytes, seconds: float) -> dict[str, Any]:
         process, fresh = self._running()
         late = threading.Event()
 
@@ -97,7 +99,7 @@ class Scorer:
             late.set()
             process.kill()
 
-        timer = threading.Timer(self.limit, end)
+        timer = threading.Timer(seconds, end)
         timer.daemon = True
         timer.start()
         try:
@@ -105,6 +107,8 @@ class Scorer:
         finally:
             timer.cancel()
         if found is None or late.is_set():
+            with suppress(subprocess.TimeoutExpired):  # it ends by itself, and says with which code
+                process.wait(1)
             self.close()
             if late.is_set():
                 raise ScorerError(f"scorer: no answer within {self.limit:g} seconds, so its process was ended; ask again, or for less")

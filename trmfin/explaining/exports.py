@@ -6,9 +6,11 @@ import hashlib
 import io
 import os
 import shutil
+import signal
 import subprocess
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,18 +75,28 @@ def browser() -> str | None:
 
 def pdf(page: str, program: str) -> bytes:
     """A page of HTML as a browser prints it. program: as `browser` gives it. Raises RunError where it prints nothing."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # what the browser leaves may still be written to
         source, out = Path(folder, "page.html"), Path(folder, "page.pdf")
-        source.write_text(page)
-        alone = ["--no-sandbox"] if os.geteuid() == 0 else []  # browsers have no sandbox for root; the page is ours and runs no script
+        source.write_text(page, encoding="utf-8")
+        alone = ["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else []  # browsers have no sandbox for root; the page is ours
         options = ["--headless", *alone, "--disable-gpu", "--no-pdf-header-footer", f"--user-data-dir={folder}/profile"]
         try:
-            subprocess.run(
-                [program, *options, f"--print-to-pdf={out}", source.as_uri()], capture_output=True, timeout=PRINTING_SECONDS, check=True
-            )
+            _finished([program, *options, f"--print-to-pdf={out}", source.as_uri()])
             return out.read_bytes()
         except (OSError, subprocess.SubprocessError) as problem:
             raise RunError(f"PDF: {program} printed nothing ({type(problem).__name__}); take the HTML and print it by hand") from problem
+
+
+def _finished(command: list[str]) -> None:
+    """Raises what subprocess raises; nothing that the command started goes on then."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        if code := process.wait(PRINTING_SECONDS):
+            raise subprocess.CalledProcessError(code, command)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def audit_zip(run: Run, journal: Journal) -> bytes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,11 @@ class Answering:
             return self._answer(*_question(line))
         except TrmfinError as problem:
             return {"error": str(problem)}
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:  # of a question that has not the parts that it should
+            traceback.print_exc()
+            return {
+                "error": f"scorer: what was asked cannot be worked out ({problem!r}); take the run and its records as they were written"
+            }
 
     def _answer(self, ask: str, run: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
         if self._replayer is None or run != self._run:

@@ -51,7 +51,8 @@ class ReferenceProfile:
     def from_json(cls, data: dict[str, Any]) -> ReferenceProfile:
         """Inverse of `to_json`. Raises BundleError on what is none, and on a newer format."""
         if not isinstance(data, dict) or set(data) != {"features", "scores", "format"}:
-            raise BundleError(f"profile: keys {sorted(data)}; expected features, format, scores; copy the bundle again")
+            found = f"keys {sorted(data)}" if isinstance(data, dict) else f"a {type(data).__name__}"
+            raise BundleError(f"profile: {found}; expected features, format, scores; copy the bundle again")
         if not isinstance(data["format"], int) or data["format"] > FORMAT:
             raise BundleError(f"profile: format {data['format']!r} is newer than {FORMAT}, the newest this version reads; update trmfin")
         scores = data["scores"]

@@ -11,7 +11,7 @@ from trmfin.errors import ConfigError
 from trmfin.scoring.review import Reviewer, Role
 
 LOCAL: tuple[Role, ...] = ("analyst", "approver", "compliance")  # of who sits at the machine itself, without a login
-VISITOR = "visitor"
+VISITOR, UNVERIFIED = "visitor", "somebody whose email is not verified"
 
 
 def roles_from(path: Path) -> dict[str, tuple[Role, ...]]:
@@ -30,12 +30,14 @@ def roles_from(path: Path) -> dict[str, tuple[Role, ...]]:
 def who(user: Mapping[str, Any] | None, roles: Mapping[str, tuple[Role, ...]], *, local: bool, local_name: str) -> Reviewer:
     """The reviewer in front of a page.
 
-    user: claims of a login (email, else sub, names a person, and an email that the provider says it has not verified names nobody;
+    user: claims of a login (email, else sub, names a person, and whose email the provider says it has not verified is a viewer;
     roles of somebody unlisted are viewer alone); None = nobody has logged in: at this machine's own address, where no login is asked
     for (`local`), `local_name` with all roles, elsewhere a visitor who may only look.
     """
     if user is not None:
-        email = user.get("email") if user.get("email_verified", True) in (True, "true") else None
-        name = str(email or user.get("sub") or "")
+        sub = str(user.get("sub") or "")
+        if user.get("email_verified", True) not in (True, "true"):
+            return Reviewer(name=sub or UNVERIFIED, roles=("viewer",))
+        name = str(user.get("email") or sub)
         return Reviewer(name=name, roles=roles.get(name, ("viewer",)))
     return Reviewer(name=local_name, roles=LOCAL) if local else Reviewer(name=VISITOR, roles=("viewer",))

@@ -24,7 +24,7 @@ from trmfin.scoring.views import KEPT, Run, collected
 SOME, MUCH = 0.10, profile.MUCH
 OLDER = "the run is older than profiles of its data; score again into another folder, or compare its scores with another run's"
 LEAST = 0.5  # samples: what an empty bin counts as, so that no logarithm is infinite
-Verdict = Literal["stable", "some drift", "much drift"]
+Verdict = Literal["stable", "some drift", "much drift", "too few to tell"]
 
 
 class NotComparable(DataError):
@@ -44,10 +44,13 @@ class Drift:
 
     @property
     def verdict(self) -> Verdict:
-        return verdict(self.psi)
+        return verdict(self.psi, self.by_chance)
 
 
-def verdict(index: float) -> Verdict:
+def verdict(index: float, chance: float) -> Verdict:
+    """What the rule of thumb says of an index; nothing, where chance alone is expected to give as much as some drift."""
+    if chance >= SOME:
+        return "too few to tell"
     return "stable" if index < SOME else "some drift" if index < MUCH else "much drift"
 
 

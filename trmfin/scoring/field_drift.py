@@ -104,4 +104,5 @@ def _row(then: Cells, now: Cells, samples_then: int, samples_now: int) -> dict[s
         return row | {"verdict": "no cells now" if then.total else "no cells then" if now.total else "no cells"}
     counts = (*then.counts, then.missing), (*now.counts, now.missing)
     index = float(psi(*counts).sum())
-    return row | {"psi": index, "by_chance": by_chance(*counts), "verdict": verdict(index)}
+    chance = by_chance(*counts)
+    return row | {"psi": index, "by_chance": chance, "verdict": verdict(index, chance)}

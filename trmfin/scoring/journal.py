@@ -30,7 +30,7 @@ from trmfin.scoring.review import Case, Reviewer, ReviewPolicy, Step, after
 FORMAT = 2  # since 2 cases say when they were changed
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"
 TRIES = 3  # to make the tables, which others may be making at the same moment
-LINES = select(EVENTS.c.number, EVENTS.c.line).order_by(EVENTS.c.number).execution_options(yield_per=1_000)
+LINES = select(*EVENTS.c).order_by(EVENTS.c.number).execution_options(yield_per=1_000)
 REVIEWED = {name: pl.String for name in ("sample_id", "state", "owner", "decision", "version", "changed", "case")} | {"version": pl.Int64}
 NEVER = (Case(), "")  # what a case is, and when that was changed, before anybody acts
 
@@ -106,7 +106,7 @@ class Journal:
                 prev_sha256=head.sha256,
             )
             event = sealed(body)
-            connection.execute(insert(EVENTS).values(number=event.number, run=run, case=name, line=event.line))
+            connection.execute(insert(EVENTS).values(number=event.number, run=run, case=name, time=event.time, line=event.line))
             connection.execute(update(HEAD).values(number=event.number, sha256=event.sha256))
             row = asdict(changed) | {"run": run, "case": name, "changed": event.time}
             if changed == case:  # an export
@@ -151,7 +151,7 @@ class Journal:
         """All events, or those of a run, oldest first, as they were written; nothing is checked."""
         wanted = LINES if run is None else LINES.where(EVENTS.c.run == run)
         with self._transaction() as connection, connection.execute(wanted) as lines:
-            yield from (Event.from_line(line) for _, line in lines)
+            yield from (Event.from_line(row.line) for row in lines)
 
     def verify(self, anchor: str | None = None) -> tuple[int, str]:
         """Check every event, the chain, and that cases are what the events make them; how many events, and the hash of the last.
@@ -164,8 +164,13 @@ class Journal:
             head = connection.execute(select(HEAD)).one()
             rows = connection.execute(select(CASES)).mappings().all()
             with connection.execute(LINES) as lines:
-                for number, line in lines:
-                    event, count = checked(line, previous, count, f"journal {self.name}: event {number}", number), count + 1
+                for row in lines:
+                    number = row.number
+                    event, count = checked(row.line, previous, count, f"journal {self.name}: event {number}", number), count + 1
+                    if (row.run, row.case, row.time) != (event.run, event.case, event.time):
+                        raise JournalError(
+                            f"journal {self.name}: event {number} is kept under another run, case or time than its own; restore it"
+                        )
                     before, changed = cases.get((event.run, event.case), NEVER)
                     if event.before != before:
                         raise JournalError(f"journal {self.name}: event {number} changes a case that was not so before it; restore it")
@@ -187,21 +192,27 @@ class Journal:
 
         Raises ReviewError without the role compliance.
         """
-        if "compliance" not in reviewer.roles:
-            raise ReviewError(f"erase: {reviewer.name} is {', '.join(reviewer.roles) or 'without a role'}; it takes compliance")
+        _may_erase(reviewer)
         with self._transaction(write=True) as connection:
-            name = self._known(connection, "sample", sample_id)
-            lines = connection.scalars(select(EVENTS.c.line).where(EVENTS.c.case == name)).all() if name else []
-            names = {name, *(Event.from_line(line).note for line in lines)} - {""}
-            connection.execute(delete(KEYS).where(KEYS.c.pseudonym.in_(names)))
-        return len(names)
+            return _forgotten(connection, self._known(connection, "sample", sample_id))
 
     def expired(self) -> list[str]:
-        """Samples whose cases were last changed longer ago than the policy's retention, in all runs; without those that were erased."""
-        end = pl.Series([self._now()]).dt.offset_by(f"-{self.policy.retention_months}mo")[0].strftime(MOMENT)
-        old = select(CASES.c.case).group_by(CASES.c.case).having(func.max(CASES.c.changed) < end)
+        """Samples whose last event, in all runs, is longer ago than the policy's retention; without those that were erased."""
         with self._transaction() as connection:
-            return list(connection.scalars(select(KEYS.c.words).where(KEYS.c.pseudonym.in_(old)).order_by(KEYS.c.words)))
+            return sorted(self._expired(connection).values())
+
+    def erase_expired(self, reviewer: Reviewer) -> dict[str, int]:
+        """Erase them: sample → how many keys were forgotten. Raises as `erase`."""
+        _may_erase(reviewer)
+        with self._transaction(write=True) as connection:  # nobody acts on one of them meanwhile
+            return {words: _forgotten(connection, name) for name, words in sorted(self._expired(connection).items())}
+
+    def _expired(self, connection: Connection) -> dict[str, str]:
+        """Pseudonym → sample."""
+        end = pl.Series([self._now()]).dt.offset_by(f"-{self.policy.retention_months}mo")[0].strftime(MOMENT)
+        old = select(EVENTS.c.case).group_by(EVENTS.c.case).having(func.max(EVENTS.c.time) < end)
+        rows = connection.execute(select(KEYS.c.pseudonym, KEYS.c.words).where(KEYS.c.pseudonym.in_(old)))
+        return {row.pseudonym: row.words for row in rows}
 
     def _pseudonym(self, connection: Connection, kind: str, words: str) -> str:
         """The pseudonym of a reviewer or sample, made where there is none yet; a new one for every note."""
@@ -243,6 +254,19 @@ class Journal:
         except DBAPIError as problem:
             said = str(problem.orig).strip().partition("\n")[0]
             raise JournalError(f"journal {self.name}: {said}; check that it is there and may be written, then try again") from problem
+
+
+def _may_erase(reviewer: Reviewer) -> None:
+    if "compliance" not in reviewer.roles:
+        raise ReviewError(f"erase: {reviewer.name} is {', '.join(reviewer.roles) or 'without a role'}; it takes compliance")
+
+
+def _forgotten(connection: Connection, name: str) -> int:
+    """Deletes the key of a sample's pseudonym, and of the notes about it; how many."""
+    lines = connection.scalars(select(EVENTS.c.line).where(EVENTS.c.case == name)).all() if name else []
+    names = {name, *(Event.from_line(line).note for line in lines)} - {""}
+    connection.execute(delete(KEYS).where(KEYS.c.pseudonym.in_(names)))
+    return len(names)
 
 
 def _case(connection: Connection, run: str, name: str) -> Case:

@@ -12,8 +12,9 @@ EVENTS = Table(
     "trmfin_events",
     TABLES,
     Column("number", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, …
-    Column("run", String(64), nullable=False),
+    Column("run", String(64), nullable=False, index=True),
     Column("case", String(32), nullable=False, index=True),
+    Column("time", String(27), nullable=False),
     Column("line", Text, nullable=False),  # the whole event, its own hash included: keys sorted, no spaces
 )
 CASES = Table(

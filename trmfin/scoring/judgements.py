@@ -24,7 +24,7 @@ def waiting(run: Run, reviewed: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Cases that wait for people: a row a state, a column each of AGES, and `cases`, which is their sum.
 
     A flagged case that nobody acted on waits since the run was finished, any other since it was last changed. reviewed: as
-    `Journal.reviewed` gives it. A case whose sample was erased is not counted.
+    `Journal.reviewed` gives it. A case whose sample was erased is open again: nothing ties it to what was done.
     """
     acted = reviewed.filter(pl.col("sample_id").is_not_null()).select("sample_id", "state", "changed").lazy()
     finished = datetime.fromisoformat(run.manifest["times"]["finished"])

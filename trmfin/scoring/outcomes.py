@@ -149,4 +149,5 @@ def outcomes(folder: Path) -> pl.DataFrame:
     """sample_id, outcome, known_at, segment: what is known of each sample now, by sample_id. Raises RunError as `batches` does."""
     parts = [read_parquet(folder / FOLDER / f"{batch.number:05}.parquet", RunError) for batch in batches(folder)]
     found = pl.concat([pl.DataFrame(schema=TABLE), *parts], how="diagonal")  # batches of before segments have none
-    return found.sort("known_at", maintain_order=True).unique("sample_id", keep="last", maintain_order=True).sort("sample_id")
+    found = found.sort("known_at", maintain_order=True).with_columns(pl.col("segment").forward_fill().over("sample_id"))
+    return found.unique("sample_id", keep="last", maintain_order=True).sort("sample_id")

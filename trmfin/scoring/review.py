@@ -33,6 +33,7 @@ MAY: dict[Role, frozenset[Action]] = {
     "approver": frozenset(ACTIONS),
     "compliance": frozenset({"export"}),
 }
+LONGEST = 1200  # months
 OVERRIDES: dict[Action, Decision] = {"override up": "flagged", "override down": "not flagged"}
 OWNED: tuple[State, ...] = ("claimed", "awaiting document")  # a case that its owner works on
 FROM: dict[Action, tuple[State, ...]] = {  # what a case must be
@@ -84,6 +85,8 @@ class ReviewPolicy:
             if not isinstance(found.get("codes", []), list):
                 raise TypeError(f"codes is {found['codes']!r}, expected a list")
             return cls(**found | ({"codes": tuple(found["codes"])} if "codes" in found else {}))
+        except ConfigError as problem:
+            raise ConfigError(f"{path}: {problem}") from problem
         except (OSError, ValueError, TypeError) as problem:
             known = ", ".join(field.name for field in fields(cls))
             raise ConfigError(f"{path}: is no review policy ({problem}); give TOML with some of {known}") from problem
@@ -93,6 +96,11 @@ class ReviewPolicy:
         return at_stake is None or at_stake > self.four_eyes_above
 
     def __post_init__(self) -> None:
+        numbers = (self.least_note, self.four_eyes_above, self.retention_months)
+        if any(type(number) is not int for number in numbers) or not all(isinstance(code, str) and code.strip() for code in self.codes):
+            raise ConfigError("review policy: codes are texts, all else are whole numbers")
+        if self.retention_months > LONGEST:
+            raise ConfigError(f"review policy: retention_months is {self.retention_months}; at most {LONGEST}, a century")
         if not self.codes or min(self.least_note, self.four_eyes_above) < 0 or self.retention_months < 1:
             raise ConfigError("review policy: needs at least one code, numbers of at least 0 and at least one month of retention")
 

@@ -271,11 +271,17 @@ def outlook(run: Run, k: int) -> Outlook:
 
 
 def at_stake(record: dict[str, Any] | None) -> int | None:
-    """Money of a case, minor units: the sample's first money column; 0 where it has none, None where there is no record to tell."""
+    """Money of a case, minor units: the sample's first money column, without its sign; 0 where samples have none.
+
+    None where it is not known: no record tells it, or the column is empty.
+    """
     if record is None:
         return None
     sample = record["data"]["case"]["sample"]
-    return next((int(sample[name]) for name in record["data"]["money"] if sample.get(name) is not None), 0)
+    column = next((name for name in record["data"]["money"] if name in sample), None)
+    if column is None:
+        return 0
+    return None if sample[column] is None else abs(int(sample[column]))
 
 
 def _scores(run: Run) -> np.ndarray:
