@@ -69,3 +69,18 @@ def test_roles_follow_from_the_login_and_without_one_nobody_acts(shown: Served, 
     with Journal(f"sqlite:///{tmp_path}/journal.db", create=False) as journal:
         (event,) = journal.events()
         assert event.action == "claim" and journal.words([event.who]) == {event.who: ANN}
+
+
+def test_a_broken_file_of_secrets_opens_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "secrets.toml").write_text('[auth]\nclient_id = "unclosed\n')
+    with ExitStack() as stack:
+        shown = stack.enter_context(served(f"sqlite:///{tmp_path}/journal.db", "local", tmp_path))
+        browser = stack.enter_context(sync_api.sync_playwright()).chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(STEP)
+        page.goto(shown.address + CASE)
+        page.get_by_text("You may look, not act").wait_for()
+        page.get_by_text("The file of secrets cannot be read").wait_for()
+        assert page.get_by_role("button", name="Claim", exact=True).count() == 0
+        browser.close()
