@@ -126,6 +126,7 @@ def login_is_configured() -> bool:
 
 
 def secrets_are_there() -> bool:
+    """Whether one of the files that Streamlit reads secrets from exists, whatever is in it."""
     return any(Path(file).exists() for file in st.get_option("secrets.files"))
 
 
