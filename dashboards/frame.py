@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import streamlit as st
 
@@ -16,18 +16,21 @@ from trmfin.explaining.replayed import summed_up
 from trmfin.scoring.access import roles_from, who
 from trmfin.scoring.folder import MANIFEST
 from trmfin.scoring.journal import Journal
-from trmfin.scoring.review import Reviewer, ReviewPolicy, Step
+from trmfin.scoring.queue import DECISIONS, SORTS, Query, Sort
+from trmfin.scoring.review import STATES, Reviewer, ReviewPolicy, Step
 from trmfin.scoring.views import Problem, Run, opened
 
-RUNS, JOURNAL, ROLES, REVIEWER, POLICY, BUNDLES = (  # what the command sets
+RUNS, JOURNAL, ROLES, REVIEWER, POLICY, BUNDLES, REPORTS = (  # what the command sets
     "TRMFIN_RUNS",
     "TRMFIN_JOURNAL",
     "TRMFIN_ROLES",
     "TRMFIN_REVIEWER",
     "TRMFIN_REVIEW_POLICY",
     "TRMFIN_BUNDLES",
+    "TRMFIN_REPORTS",
 )
 LAST = "the case that was looked at last"  # a key of the session's state
+FILTERS = ("band", "decision", "state", "sort", "search")  # of the queue, in the address
 RAISES, LOWERS, NEUTRAL = "#b3423a", "#2f6f9f", "#5c6b7a"  # one colour a meaning
 
 
@@ -49,7 +52,12 @@ def _scorer(bundle: Path, made_by: str) -> Scorer:
 
 def bundle(look: Run) -> Path:
     """The folder of the bundle that made the run. Raises a Problem that says what to give where the command was not given it."""
-    return bundle_of(look.manifest, [Path(folder) for folder in os.environ.get(BUNDLES, "").split(os.pathsep) if folder])
+    return bundle_of(look.manifest, given(BUNDLES))
+
+
+def given(name: str) -> list[Path]:
+    """Folders or files that the command was given."""
+    return [Path(folder) for folder in os.environ.get(name, "").split(os.pathsep) if folder]
 
 
 def scorer(look: Run) -> Scorer:
@@ -87,7 +95,7 @@ def errors_shown() -> Iterator[None]:
 
 def folders() -> dict[str, Path]:
     """Runs by what they are called in the address: the folder's name, the whole path where two have the same."""
-    paths = [Path(folder) for folder in os.environ.get(RUNS, "").split(os.pathsep) if folder]
+    paths = given(RUNS)
     names = [path.name for path in paths]
     return {path.name if names.count(path.name) == 1 else str(path): path for path in paths}
 
@@ -185,9 +193,29 @@ def no_case(page: str, why: str) -> NoReturn:
     st.stop()
 
 
+def asked_query() -> Query:
+    """The queue that the address asks for: filters that the run does not have are none."""
+    asked = st.query_params
+    sort, page = asked.get("sort", ""), asked.get("page", "1")
+    return Query(
+        band=asked.get("band", "") if asked.get("band") in dict(run().policy.bands) else "",
+        decision=asked.get("decision", "") if asked.get("decision") in DECISIONS else "",
+        state=asked.get("state", "") if asked.get("state") in STATES else "",
+        search=asked.get("search", ""),
+        sort=cast(Sort, sort) if sort in SORTS else "score",
+        descending=sort != "sample_id",
+        page=max(int(page), 1) if page.isdigit() else 1,
+    )
+
+
+def address(**params: str) -> dict[str, str]:
+    """Parameters of another page's address, which keeps the run and the queue's filters."""
+    return {name: value for name in ("run", *FILTERS) if (value := st.query_params.get(name, ""))} | params
+
+
 def link(page: str, label: str, **params: str) -> None:
-    """A link to another page that keeps the run. To another case from a case's page it takes `case_button`."""
-    st.page_link(f"pages/{page}.py", label=label, query_params={"run": st.query_params.get("run", ""), **params})
+    """A link to another page. To another case from a case's page it takes `case_button`."""
+    st.page_link(f"pages/{page}.py", label=label, query_params=address(**params))
 
 
 def case_button(label: str, case: str) -> None:

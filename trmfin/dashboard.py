@@ -23,6 +23,10 @@ def main(
         list[Path] | None,
         typer.Option(help="Bundle that made a run, for what-if and replays; once a bundle. By default the sample data's."),
     ] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(help="A report.json that `evaluate` wrote: its challengers stand beside the model on the page of performance."),
+    ] = None,
     journal: Annotated[str, typer.Option(help="Where reviews are kept: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.")] = JOURNAL,
     roles: Annotated[Path | None, typer.Option(help='TOML with "person" = ["analyst"]; of people who log in.')] = None,
     reviewer: Annotated[str | None, typer.Option(help="Name of who works at this machine without a login; default: the account's.")] = None,
@@ -44,11 +48,6 @@ def main(
     """
     from importlib.util import find_spec
 
-    from trmfin.explaining.asking import identity
-    from trmfin.scoring.access import roles_from
-    from trmfin.scoring.folder import read_manifest
-    from trmfin.scoring.journal import Journal
-    from trmfin.scoring.review import ReviewPolicy
     from trmfin.shipped import shipped_folder
 
     if find_spec("streamlit") is None:
@@ -56,26 +55,39 @@ def main(
     sample = shipped_folder("sample_data") / "payments"
     folders = [folder.resolve() for folder in runs or [sample / "run"]]
     bundles = [folder.resolve() for folder in bundle or ([] if runs else [sample / "bundle"])]
-    for folder in (*folders, *bundles):
-        if os.pathsep in str(folder):
-            raise RunError(f"{folder}: has {os.pathsep!r} in its path, which separates folders here; move it")
-    for folder in folders:
-        read_manifest(folder)
-    for folder in bundles:
-        identity(folder)
-    for file, read in ((roles, roles_from), (policy, ReviewPolicy.from_toml)):
-        if file is not None:
-            read(file)
-    Journal(journal).close()
+    reports = [file.resolve() for file in report or []]
+    _check(folders, bundles, reports, journal, roles, policy)
     given = {
         "TRMFIN_RUNS": os.pathsep.join(map(str, folders)),
         "TRMFIN_BUNDLES": os.pathsep.join(map(str, bundles)),
+        "TRMFIN_REPORTS": os.pathsep.join(map(str, reports)),
         "TRMFIN_JOURNAL": journal,
         "TRMFIN_ROLES": str(roles.resolve()) if roles else "",
         "TRMFIN_REVIEW_POLICY": str(policy.resolve()) if policy else "",
         "TRMFIN_REVIEWER": reviewer or "",
     }
     raise typer.Exit(_served(given, port, browser))
+
+
+def _check(folders: list[Path], bundles: list[Path], reports: list[Path], journal: str, roles: Path | None, policy: Path | None) -> None:
+    """Raises what is wrong with anything that was given, before a page is opened."""
+    from trmfin.explaining.asking import identity
+    from trmfin.scoring.access import roles_from
+    from trmfin.scoring.challengers import read_report
+    from trmfin.scoring.folder import read_manifest
+    from trmfin.scoring.journal import Journal
+    from trmfin.scoring.review import ReviewPolicy
+
+    for path in (*folders, *bundles, *reports):
+        if os.pathsep in str(path):
+            raise RunError(f"{path}: has {os.pathsep!r} in its path, which separates folders here; move it")
+    for paths, read in ((folders, read_manifest), (bundles, identity), (reports, read_report)):
+        for path in paths:
+            read(path)
+    for file, look in ((roles, roles_from), (policy, ReviewPolicy.from_toml)):
+        if file is not None:
+            look(file)
+    Journal(journal).close()
 
 
 def _served(given: Mapping[str, str], port: int, browser: bool) -> int:

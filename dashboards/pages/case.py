@@ -12,6 +12,7 @@ from dashboards.frame import (
     LOWERS,
     NEUTRAL,
     RAISES,
+    asked_query,
     case_button,
     errors_shown,
     exported,
@@ -28,8 +29,9 @@ from trmfin.explaining.exports import browser, notice, pdf
 from trmfin.explaining.pages import as_html, as_json, compared, otherwise
 from trmfin.explaining.peers import peers
 from trmfin.explaining.record import record_of
+from trmfin.scoring.queue import next_case
 from trmfin.scoring.review import ACTIONS, OVERRIDES, OWNED, Step, possible
-from trmfin.scoring.views import Problem, at_stake, next_case, told_score
+from trmfin.scoring.views import Problem, at_stake, told_score
 
 MEANS = {  # what each step does, below the list of them; {model} and {people}: their decisions
     "claim": "Makes the case yours. Then you may decide it, refer it or ask for a document.",
@@ -78,7 +80,7 @@ def draw_events(record: dict[str, Any]) -> None:
                     "event_time",
                     "event_type",
                     alt.Tooltip("height:Q", format=",.2f", title=money or "height"),
-                    "carries",
+                    alt.Tooltip("carries", title="reasons that name it"),
                 ],
             )
         )
@@ -168,7 +170,7 @@ with left:
         )
         st.subheader("Events")
         draw_events(record)
-        st.dataframe(events_of(record), hide_index=True, width="stretch")
+        st.dataframe(events_of(record), hide_index=True, width="stretch", column_config={"carries": "reasons that name it"})
         with errors_shown():
             draw_peers(record)
         link("whatif", "What if something were otherwise?", case=name)
@@ -236,9 +238,10 @@ with right:
                 else:
                     st.rerun()
     with errors_shown():
-        following = next_case(look, journal().reviewed(look.seal), name)
+        following = next_case(look, journal().reviewed(look.seal), name, asked_query())
     if following:
         case_button("Next open case", following)
+    link("queue", "Back to the queue")
     st.subheader("What was done")
     for event in reversed(past):
         said = f" · {event.code}" if event.code else ""

@@ -5,8 +5,29 @@ from __future__ import annotations
 import altair as alt
 import streamlit as st
 
-from dashboards.frame import NEUTRAL, RAISES, errors_shown, run
+from dashboards.frame import NEUTRAL, RAISES, REPORTS, errors_shown, given, run
+from trmfin.scoring.challengers import contest
 from trmfin.scoring.performance import by, calibration, cost_curve, judged, metrics
+
+
+def draw_challengers() -> None:
+    """How others did that learnt from the same rows as models like this one, where an evaluation of its task is given."""
+    st.subheader("Challengers")
+    with errors_shown():
+        told = contest(look, given(REPORTS))
+    if told is None:
+        st.caption(
+            "No evaluation of this task is given. `python -m trmfin.evaluate` trains LightGBM, a logistic regression and others beside "
+            "the recipe; start the dashboard with `--report` and the report.json that it wrote."
+        )
+        return
+    st.caption(f"Not of this run: {told.words}. Means over folds or windows, all models on the same samples.")
+    digits = st.column_config.NumberColumn(format="%.4f")
+    st.dataframe(told.models, hide_index=True, width="stretch", column_config=dict.fromkeys(told.models.columns[1:], digits))
+    if not told.less.is_empty():
+        st.caption("What trm has more than each of them, with paired 95 % intervals. Of Brier and log-loss less is better.")
+        st.dataframe(told.less, hide_index=True, width="stretch", column_config=dict.fromkeys(("difference", "low", "high"), digits))
+
 
 look = run()
 st.title("Performance")
@@ -18,6 +39,7 @@ if not found.enough:
         "Too few outcomes are known to judge anything: at least ten of either kind, of what happened and what did not. Add some with "
         f"`python -m trmfin.outcomes {look.folder} FILE`, a CSV with the columns sample_id and outcome (1: it happened, 0: it did not)."
     )
+    draw_challengers()
     st.stop()
 with errors_shown():
     table, curve, months, costs = metrics(found), calibration(found), by(found, "month"), cost_curve(found, look)
@@ -56,3 +78,4 @@ with right:
         st.caption("No segments are told. Outcomes may have a column segment (a product, a branch) beside sample_id and outcome.")
     else:
         st.dataframe(segments, hide_index=True, width="stretch")
+draw_challengers()

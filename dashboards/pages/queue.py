@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboards.frame import chosen, errors_shown, journal, link, reviewer, run
+from dashboards.frame import FILTERS, address, asked_query, chosen, errors_shown, journal, link, reviewer, run
 from trmfin.scoring.judgements import claim_next
+from trmfin.scoring.queue import DECISIONS, SORTS, outlook, queue
 from trmfin.scoring.review import STATES
-from trmfin.scoring.views import SORTS, Query, outlook, queue, told_score
+from trmfin.scoring.views import told_score
 
-SIZE = 25
 look, asked, me = run(), st.query_params, reviewer()
 
 
@@ -23,41 +23,42 @@ st.title("Queue")
 if not look.rows:
     st.info("This run holds no scores, so nothing waits.")
     st.stop()
-if me.may("claim") and st.button("Claim the riskiest open case", type="primary"):
-    with errors_shown():
-        name = claim_next(look, journal(), me)
-    if name:
-        st.switch_page("pages/case.py", query_params={"run": asked.get("run", ""), "case": name})
-    st.info("Nothing is left to claim: every flagged case is taken or decided.")
+top = st.container()
 with st.container(horizontal=True):
-    band = chosen("Band", "band", [name for name, _ in look.policy.bands])
-    decision = chosen("Model says", "decision", ["flagged", "not flagged"])
-    state = chosen("Review", "state", list(STATES))
-    sort = chosen("Sorted by", "sort", [name for name in SORTS if name != "score"], "score") or "score"
-    search = st.text_input("Sample contains", value=asked.get("search", ""))
+    chosen("Band", "band", [name for name, _ in look.policy.bands])
+    chosen("Model says", "decision", list(DECISIONS))
+    chosen("Review", "state", list(STATES))
+    chosen("Sorted by", "sort", [name for name in SORTS if name != "score"], "score")
+    search = st.text_input("Name of the sample has", value=asked.get("search", ""))
 if search != asked.get("search", ""):
     asked["search"], asked["page"] = search, "1"
-page = max(int(asked.get("page", "1")) if asked.get("page", "1").isdigit() else 1, 1)
+wanted = asked_query()
+page = wanted.page
 with errors_shown():
-    wanted = Query(
-        band=band, decision=decision, state=state, search=search, sort=sort, descending=sort != "sample_id", page=page, size=SIZE
-    )
     found = queue(look, journal().reviewed(look.seal), wanted)
-    pages = max(-(-found.total // SIZE), 1)
+    pages = max(-(-found.total // wanted.size), 1)
     if page > pages:
         page, found = pages, queue(look, journal().reviewed(look.seal), replace(wanted, page=pages))
+narrowed = any(asked.get(name) for name in FILTERS if name != "state")
+if me.may("claim") and top.button("Claim the first open case of these" if narrowed else "Claim the riskiest open case", type="primary"):
+    with errors_shown():
+        name = claim_next(look, journal(), me, wanted)
+    if name:
+        st.switch_page("pages/case.py", query_params=address(case=name))
+    top.info("Nothing is left to claim: every flagged case that fits is taken or decided.")
 if not found.total:
     st.info("No case fits these filters. Set one of them back to all, or empty the search.")
     st.stop()
 st.caption(f"{found.total:,} cases, page {page:,} of {pages:,}; scores lie in [0, 1], higher = riskier")
 for row in found.rows.iter_rows(named=True):  # one element a row: of three each, a page takes three times as long
-    told = [f"**{told_score(row['score'])}**", row["band"] or "no band", row["decision"], row["state"], row["owner"]]
+    reasons = "with reasons" if row["explained"] else ""
+    told = [f"**{told_score(row['score'])}**", row["band"] or "no band", row["decision"], row["state"], row["owner"], reasons]
     link("case", f"{row['sample_id']} · {' · '.join(filter(None, told))}", case=row["sample_id"])
 with st.container(horizontal=True):  # the address is changed before the page is made anew, so that it is made once
     st.button("Previous page", disabled=page <= 1, on_click=turn, args=(page - 1,))
     st.button("Next page", disabled=page >= pages, on_click=turn, args=(page + 1,))
-st.subheader("I can look at k")
-k = st.slider("Cases", 1, min(look.rows, 1000), min(look.policy.capacity or 100, look.rows, 1000))
+st.subheader("What looking at some of them finds")
+k = st.slider("I can look at so many cases, the riskiest first", 1, min(look.rows, 1000), min(look.policy.capacity or 100, look.rows, 1000))
 with errors_shown():
     expected = outlook(look, k)
 for column, (label, value) in zip(

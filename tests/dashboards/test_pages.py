@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.architecture.tree import ROOT
 from tests.dashboards.shown import CLIENTS, pressed, said
 from tests.explaining.runs import ASKED, Made, explained, records_of
 from tests.scoring.models import PANEL, bundle_for, panel, saved
@@ -55,46 +56,6 @@ def test_the_portfolio_counts_what_the_run_holds(page: Callable[..., testing.App
     flagged, index = f"{run.flagged} ({run.flagged / CLIENTS:.1%})", f"{drift(run).psi:.4f}"
     assert [metric.value for metric in app.metric] == [str(CLIENTS), flagged, "5", "0", str(run.flagged), index]
     assert "Too few to tell: the stability index" in said(app) and f"chance would give {drift(run).by_chance:.4f}" in said(app)
-
-
-def test_the_queue_filters_by_the_address_and_by_hand(page: Callable[..., testing.AppTest], made: Made) -> None:
-    run = opened(made.run)
-    assert f"{CLIENTS} cases, page 1 of 1" in said(page("queue"))
-    app = page("queue", decision="flagged")
-    assert f"{run.flagged} cases" in said(app)
-    {box.label: box for box in app.selectbox}["Review"].select("decided")
-    app.run()
-    assert "No case fits these filters" in said(app) and app.query_params["state"] in ("decided", ["decided"])
-    assert all("page 1 of 1" in said(page("queue", page=number)) for number in ("nonsense", "0", "99"))
-
-
-def test_the_riskiest_open_case_is_claimed_and_opened(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:
-    run = opened(made.run)
-    names = run.scores.filter(pl.col("decision") == "flagged").sort("score", descending=True).collect()["sample_id"].to_list()
-    with Journal(f"sqlite:///{tmp_path}/journal.db") as journal:
-        journal.act(Reviewer(name="ben", roles=("analyst",)), run.seal, names[0], Step(action="claim"))
-        app = page("queue")
-        (button,) = (button for button in app.button if button.label == "Claim the riskiest open case")
-        button.click()
-        app.run()
-        assert not app.exception and app.title[0].value == names[1] and "review: **claimed** by ann" in said(app)
-        for name in names[2:]:
-            journal.act(Reviewer(name="ben", roles=("analyst",)), run.seal, name, Step(action="claim"))
-    app = page("queue")
-    (button,) = (button for button in app.button if button.label == "Claim the riskiest open case")
-    button.click()
-    app.run()
-    assert "Nothing is left to claim" in said(app)
-
-
-def test_looking_at_more_cases_finds_more(page: Callable[..., testing.AppTest]) -> None:
-    app = page("queue")
-    app.slider[0].set_value(3)
-    app.run()
-    few = [metric.value for metric in app.metric]
-    app.slider[0].set_value(9)
-    app.run()
-    assert few[0] > app.metric[0].value and few[1] < app.metric[1].value
 
 
 def test_a_case_shows_its_reasons_and_every_step(page: Callable[..., testing.AppTest], made: Made) -> None:
@@ -233,6 +194,18 @@ def test_a_visitor_may_look_and_not_act(page: Callable[..., testing.AppTest], ma
     app = page("case", case=records_of(made.run)[0]["sample_id"])
     labels = {button.label for button in app.button}
     assert "You may look, not act" in said(app) and not labels & {*(action.capitalize() for action in ACTIONS), "Replay this record"}
+
+
+def test_challengers_stand_beside_the_model_where_an_evaluation_is_given(
+    page: Callable[..., testing.AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = ROOT / "sample_data" / "payments" / "run"
+    assert "No evaluation of this task is given" in said(page("performance", runs=sample))
+    monkeypatch.setenv("TRMFIN_REPORTS", str(ROOT / "docs" / "results" / "credit.json"))
+    app = page("performance", runs=sample)
+    models, less = (table.value for table in app.dataframe)
+    assert list(models["model"])[0] == "trm" and {"lightgbm", "logistic", "gru"} <= set(models["model"])
+    assert "5 stratified folds" in said(app) and set(less["challenger"]) == set(models["model"]) - {"trm"}
 
 
 def test_performance_waits_for_outcomes_and_then_judges(page: Callable[..., testing.AppTest], made: Made, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from trmfin.data.seal import sealed
 from trmfin.errors import ConfigError, RunError
 from trmfin.explaining.explainer import Asked
 from trmfin.explaining.record import checks_of, record_of
-from trmfin.scoring.views import Query, Run, at_stake, by_band, distribution, next_case, opened, outlook, queue
+from trmfin.scoring.queue import Query, next_case, outlook, queue
+from trmfin.scoring.views import Run, at_stake, by_band, distribution, opened
 
 NOBODY = pl.DataFrame(schema={"sample_id": pl.String, "state": pl.String, "owner": pl.String, "decision": pl.String, "version": pl.Int64})
 CLIENTS = 23
@@ -81,6 +83,25 @@ def test_the_next_case_is_the_riskiest_that_nobody_has(run: Run) -> None:
     assert next_case(run, mine, flagged[1]) == flagged[0] and next_case(run, mine, flagged[0]) == flagged[2]
     taken = pl.DataFrame([(name, "decided", "ann", "flagged", 2) for name in flagged], schema=NOBODY.schema, orient="row")
     assert next_case(run, taken, "") == ""
+
+
+def test_the_next_case_is_one_of_those_that_the_queue_is_narrowed_to(run: Run) -> None:
+    by_name = Query(decision="not flagged", sort="sample_id", descending=False, search="s1")
+    names = queue(run, NOBODY, by_name).rows["sample_id"].to_list()
+    assert len(names) > 2 and next_case(run, NOBODY, names[0], by_name) == names[1]
+    assert next_case(run, NOBODY, names[-1], replace(by_name, page=7)) == names[0]
+    claimed = pl.DataFrame([(names[1], "claimed", "ann", "", 1)], schema=NOBODY.schema, orient="row")
+    assert next_case(run, claimed, names[0], by_name) == names[2]
+    flagged = queue(run, NOBODY, Query(decision="flagged", search="s1")).rows["sample_id"].to_list()
+    assert next_case(run, NOBODY, "", Query(search="s1")) == flagged[0], "flagged ones are meant where nothing is said"
+    assert next_case(run, NOBODY, "", Query(band="no such band")) == ""
+
+
+def test_the_queue_says_which_cases_have_a_record(made: Made, run: Run) -> None:
+    rows = queue(run, NOBODY, Query()).rows
+    told = rows.filter("explained")["sample_id"].to_list()
+    assert len(told) == 3 and all(record_of(run, name) for name in told)
+    assert not any(record_of(run, name) for name in rows.filter(~pl.col("explained"))["sample_id"])
 
 
 def test_the_distribution_and_the_bands_count_every_score(run: Run, scores: np.ndarray) -> None:

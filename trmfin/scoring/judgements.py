@@ -12,8 +12,9 @@ import polars as pl
 from trmfin.errors import ReviewError
 from trmfin.scoring.journal import Journal
 from trmfin.scoring.journal_chain import Event
+from trmfin.scoring.queue import Query, next_case
 from trmfin.scoring.review import OVERRIDES, STATES, Reviewer, Step
-from trmfin.scoring.views import Run, collected, next_case
+from trmfin.scoring.views import Run, collected
 
 AGES = ("under a day", "1 to 3 days", "3 to 7 days", "over 7 days")
 LIMITS = (timedelta(days=1), timedelta(days=3), timedelta(days=7))  # of the ages but the last
@@ -38,12 +39,12 @@ def waiting(run: Run, reviewed: pl.DataFrame, now: datetime) -> pl.DataFrame:
     return counted.sort(pl.col("state").replace_strict(STATES, range(len(STATES))))
 
 
-def claim_next(run: Run, journal: Journal, reviewer: Reviewer) -> str:
-    """The riskiest open flagged case, now claimed; where others were faster, the one after it. "" where none is left.
+def claim_next(run: Run, journal: Journal, reviewer: Reviewer, among: Query | None = None) -> str:
+    """The first open case of a query, now claimed; where others were faster, the one after it. "" where none is left.
 
     Raises ReviewError where the reviewer may not claim.
     """
-    while name := next_case(run, journal.reviewed(run.seal), ""):
+    while name := next_case(run, journal.reviewed(run.seal), "", among):
         try:
             journal.act(reviewer, run.seal, name, Step(action="claim"))
         except ReviewError:

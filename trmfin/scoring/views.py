@@ -9,12 +9,12 @@ import io
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from trmfin.errors import ConfigError, RunError, TrmfinError
+from trmfin.errors import RunError, TrmfinError
 from trmfin.learn.policy import Policy
 from trmfin.learn.profile import EVENLY, ReferenceProfile
 from trmfin.scoring.folder import RECORDS, read_manifest
@@ -32,9 +32,7 @@ SCORES = pl.Schema(
     }
 )
 Problem = TrmfinError  # what a page shows instead of a trace
-SORTS = ("score", "as_of", "sample_id")
 KEPT = 8  # opened runs whose tables are kept: a run does not change
-Sort = Literal["score", "as_of", "sample_id"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +85,13 @@ class Run:
         decision = pl.when(pl.col("score") >= self.policy.cutoff).then(pl.lit("flagged")).otherwise(pl.lit("not flagged"))
         return self._table("scores").with_columns(decision=decision)
 
+    @cached_property
+    def explained(self) -> pl.Series:
+        """Samples that have a record."""
+        if self.records is None:
+            return pl.Series("sample_id", [], pl.String)
+        return collected(self.records.select("sample_id"), self.folder)["sample_id"]
+
     @property
     def records(self) -> pl.LazyFrame | None:
         """The records' tables; None where the run has no records."""
@@ -129,71 +134,8 @@ def collected(query: pl.LazyFrame, where: Path) -> pl.DataFrame:
         raise RunError(f"{where}: cannot be read ({said}); restore it from a copy, or score again into another folder") from problem
 
 
-@dataclass(frozen=True, kw_only=True)
-class Query:
-    """Which rows of the queue are wanted, in which order. "" = all. Raises ConfigError on what does not exist."""
-
-    band: str = ""
-    decision: str = ""  # the model's: flagged, not flagged
-    state: str = ""  # of review
-    search: str = ""  # part of a sample_id
-    sort: Sort = "score"
-    descending: bool = True
-    page: int = 1
-    size: int = 25
-
-    def __post_init__(self) -> None:
-        if self.sort not in SORTS:
-            raise ConfigError(f"queue: sort {self.sort!r} is unknown; choose one of {', '.join(SORTS)}")
-        if self.page < 1 or self.size < 1:
-            raise ConfigError(f"queue: page {self.page} of {self.size} rows; both must be at least 1")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Listing:
-    """One page of the queue."""
-
-    rows: pl.DataFrame  # sample_id, as_of, score, band, decision, step, state, owner
-    total: int  # rows that the query has on all pages
-
-
-def queue(run: Run, reviewed: pl.DataFrame, query: Query) -> Listing:
-    """The page that is asked for. reviewed: as `Journal.reviewed` gives it; cases that nobody acted on are open.
-
-    Rows of equal rank stand by sample_id, so that pages neither overlap nor leave a row out.
-    """
-    states = reviewed.filter(pl.col("sample_id").is_not_null()).select("sample_id", "state", "owner").lazy()
-
-    def with_states(rows: pl.LazyFrame) -> pl.LazyFrame:
-        joined = rows.join(states, on="sample_id", how="left", maintain_order="left")
-        return joined.with_columns(pl.col("state").fill_null("open"), pl.col("owner").fill_null(""))
-
-    found = run.scores.select("sample_id", "as_of", "score", "band", "decision", "step")
-    if query.state:
-        found = with_states(found).filter(pl.col("state") == query.state)
-    for column, value in (("band", query.band), ("decision", query.decision)):
-        if value:
-            found = found.filter(pl.col(column) == value)
-    if query.search:
-        found = found.filter(pl.col("sample_id").str.contains(query.search, literal=True))
-    order = {query.sort: query.descending} | ({} if query.sort == "sample_id" else {"sample_id": False})
-    wanted = found.sort(*order, descending=list(order.values()), nulls_last=True).slice((query.page - 1) * query.size, query.size)
-    rows, total = pl.collect_all([wanted if query.state else with_states(wanted), found.select(pl.len())])
-    return Listing(rows=rows, total=total.item())
-
-
 def told_score(score: float | None) -> str:
     return "no score" if score is None else f"{score:.4f}"
-
-
-def next_case(run: Run, reviewed: pl.DataFrame, but: str) -> str:
-    """The open flagged case after `but`, by risk; the riskiest after the last, or where `but` is none of them. "" where none is left."""
-    taken = reviewed.filter(pl.col("state") != "open").select("sample_id").drop_nulls()
-    flagged = run.scores.filter((pl.col("decision") == "flagged") & ~pl.col("sample_id").is_in(taken["sample_id"].implode()))
-    names = collected(flagged.select("sample_id", "score").sort("score", "sample_id", descending=[True, False]), run.folder)["sample_id"]
-    here = (names == but).arg_true()
-    at = here[0] + 1 if len(here) else 0
-    return next((name for name in (*names[at : at + 1], *names[:2]) if name != but), "")
 
 
 def with_reviews(run: Run, reviewed: pl.DataFrame) -> pl.DataFrame:
@@ -214,7 +156,7 @@ def distribution(run: Run) -> pl.DataFrame:
 
     reference: share of the held-out scores that the bundle was judged by; null where it kept none or the run is older.
     """
-    scores = _scores(run)
+    scores = all_scores(run)
     counts, edges = np.histogram(scores[~np.isnan(scores)], EVENLY, (0.0, 1.0))
     held = run.profiles.reference.scores if run.profiles else None
     then = None if held is None else np.array(held.evenly) / sum(held.evenly)
@@ -240,36 +182,6 @@ def by_band(run: Run) -> pl.DataFrame:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outlook:
-    """What to expect of looking at the k highest scores, if scores are calibrated."""
-
-    looked_at: int
-    precision: float  # share of them that are events
-    found: float  # events among them
-    recall: float  # share of all events
-    missed: float  # events among the others
-    cost: float  # by the policy's costs: events that are missed, and non-events that are looked at
-    cutoff: float  # the lowest score among them
-
-
-def outlook(run: Run, k: int) -> Outlook:
-    """Expected numbers of the k highest scores; of all of them where there are fewer."""
-    ranked = np.sort(_scores(run))  # NaN last
-    ranked = ranked[~np.isnan(ranked)][::-1]
-    top, total, costs = ranked[:k], float(ranked.sum()), run.policy.costs
-    found = float(top.sum())
-    return Outlook(
-        looked_at=len(top),
-        precision=found / len(top) if len(top) else 0.0,
-        found=found,
-        recall=found / total if total else 0.0,
-        missed=total - found,
-        cost=costs.false_negative * (total - found) + costs.false_positive * (len(top) - found),
-        cutoff=float(top[-1]) if len(top) else 1.0,
-    )
-
-
 def at_stake(record: dict[str, Any] | None) -> int | None:
     """Money of a case, minor units: the sample's first money column, without its sign; 0 where samples have none.
 
@@ -284,5 +196,5 @@ def at_stake(record: dict[str, Any] | None) -> int | None:
     return None if sample[column] is None else abs(int(sample[column]))
 
 
-def _scores(run: Run) -> np.ndarray:
+def all_scores(run: Run) -> np.ndarray:
     return collected(run.scores.select(pl.col("score").fill_null(np.nan)), run.folder)["score"].to_numpy()
