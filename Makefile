@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 demo: $(READY)
 	@rm -rf $(DEMO)
 	$(PY) -m trmfin.prepare payment_history $(SAMPLE)/raw --out $(DEMO)/prepared
-	$(PY) -m trmfin.score $(SAMPLE)/bundle $(DEMO)/prepared --out $(DEMO)/run --explain topk:10
+	$(PY) -m trmfin.score $(SAMPLE)/bundle $(DEMO)/prepared --out $(DEMO)/run --explain topk:25
 	$(PY) -m trmfin.explain $(DEMO)/run
 	$(PY) -m trmfin.evaluate payment_history $(DEMO)/prepared --bundle $(SAMPLE)/bundle --out $(DEMO)/report
 	@echo "look at it in a browser: $(PY) -m trmfin.dashboard $(DEMO)/run --bundle $(SAMPLE)/bundle"

@@ -106,6 +106,7 @@ class Scorer:
             found = _exchanged(process, question, fresh)
         finally:
             timer.cancel()
+            timer.join()  # where it has just gone off it ends the process now, not under the next question
         if found is None or late.is_set():
             with suppress(subprocess.TimeoutExpired):  # it ends by itself, and says with which code
                 process.wait(1)
