@@ -56,7 +56,10 @@ def show_scores(look: Run, against: Run | None) -> None:
         f"{found.verdict.capitalize()}: below {SOME:g} little moved, from {MUCH:g} on a lot did; chance alone must give less."
     )
     then_and_now(found.bins, "score")
-    st.caption("Bins hold a tenth of the reference each. Of training, the reference is what members said of samples that they held out.")
+    st.caption(
+        "Bins hold a tenth of the reference each. Of training, the reference is what members said of samples that they held out; a member "
+        "alone spreads further than their mean, which a run has."
+    )
     st.caption(
         f"This run was scored with {look.manifest['settings']['steps']} steps at most and a halting margin of {look.policy.halt_epsilon:g} "
         "log-odds. Where the reference had others, scores and steps differ for that reason too."

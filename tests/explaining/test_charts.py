@@ -46,9 +46,18 @@ def test_events_stand_newest_first_with_the_reasons_they_carry(records: list[dic
     found, events = events_of(record), record["data"]["case"]["events"]
     assert len(found) == len(events) and found["event_time"].is_sorted(descending=True)
     newest = max(events, key=lambda event: event["event_time"])
+    assert found.columns[:2] == ["carries", "event_time"]
+    assert found["event_time"][0] == newest["event_time"].partition("T")[0], "midnight is a day"
     assert found["billed"][0] == f"{newest['billed'] / 100:,.2f}", "money in major units"
     carried = {event for reason in (*record["reasons"], *record["mitigating"]) for event in reason["event_ids"]}
     assert sum(bool(codes) for codes in found["carries"]) == len(carried)
+
+
+def test_events_that_are_no_days_are_told_by_the_minute(records: list[dict]) -> None:  # type: ignore[type-arg]
+    record = deepcopy(next(record for record in records if len(record["data"]["case"]["events"]) > 2))
+    event = max(record["data"]["case"]["events"], key=lambda event: event["event_time"])
+    event["event_time"] = event["event_time"].replace("T00:00:00", "T14:10:52")
+    assert events_of(record)["event_time"][0] == f"{event['event_time'][:10]} 14:10"
 
 
 def test_a_case_without_events_is_an_empty_table(records: list[dict]) -> None:  # type: ignore[type-arg]

@@ -17,6 +17,7 @@ COMPARISON, SCORE = "comparison", "score"
 NEITHER = "no reason names it"
 SILENCE = 5.0  # times as long as usual: a gap worth telling
 SECONDS_A_DAY = 86_400
+MIDNIGHT = "00:00:00"  # what is told by the day
 HIDDEN = ("event_id", "event_type", "known_at")  # columns of events that say little to people
 
 
@@ -60,6 +61,7 @@ def events_of(record: Mapping[str, Any]) -> pl.DataFrame:
             carries.setdefault(event, []).append(reason["code"])
     events = sorted(case["events"], key=lambda event: str(event["event_time"]), reverse=True)
     names = [name for name in (events[0] if events else {}) if name not in HIDDEN and any(event[name] is not None for event in events)]
+    names.sort(key=lambda name: name != "event_time")
     rows = [
         {"carries": ", ".join(carries.get(event["event_id"], []))} | {name: _told(event[name], name in money) for name in names}
         for event in events
@@ -114,5 +116,6 @@ def gaps(record: Mapping[str, Any]) -> list[str]:
 
 def _told(value: Any, money: bool) -> str:
     if isinstance(value, str):
-        return value.partition("T")[0] if value.endswith("Z") else value
+        day, _, clock = value.partition("T")
+        return value if not value.endswith("Z") else day if clock.startswith(MIDNIGHT) else f"{day} {clock[: len('hh:mm')]}"
     return "" if value is None else shown(value, money)
