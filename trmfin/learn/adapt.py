@@ -1,7 +1,9 @@
 """Adaptation: a finished bundle learns a few confirmed cases of something new, and rehearses what it knew before.
 
-Bins, vocabularies, calibration and the reference profile stay the bundle's. The step is short: a share of what is learnt from are the
-cases, over and over, the rest are labelled rows of before, so that the old is not forgotten.
+Bins, vocabularies, calibration and the reference profile stay the bundle's. A share of what is learnt from are the cases, over and over.
+The rest are labelled rows of before, whose answer is what each member itself said of them (dark experience replay, Buzzega et al. 2020,
+arXiv:2004.07211), so that the old is not forgotten. Then each member looks at what it says of them now, and rehearses those more
+that it has come to take for cases: few cases alone do not say where their kind ends.
 """
 
 from __future__ import annotations
@@ -20,22 +22,28 @@ from numpy.typing import NDArray
 from trmfin.data.files import read_raw
 from trmfin.errors import DataError, TaskError
 from trmfin.learn.bundle import Bundle
-from trmfin.learn.fit import Progress, fit, thinned
-from trmfin.learn.members import assembled
+from trmfin.learn.calibrate import probability
+from trmfin.learn.checkpoint import Weights
+from trmfin.learn.fit import Progress, Trained, fit, thinned
+from trmfin.learn.members import assembled, of_weights, primary_logits
 from trmfin.learn.recipe import Recipe
-from trmfin.learn.settings import TrainSettings
+from trmfin.learn.settings import SEEDS_APART, TrainSettings
 from trmfin.learn.workers import run_jobs
+from trmfin.model.config import ModelConfig
+from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 
 Rows = NDArray[np.int64]
-CASES_SHARE = 0.03  # of what is learnt from: more teaches faster, and forgets more (docs/log.md)
+A_CASE, ALL_CASES = 0.004, 0.1  # share of what is learnt from, at most: more teaches faster, and forgets more (docs/log.md)
+REHEARSED = 12_000  # rows of before, at most, drawn anew by each member
+MISTAKEN, MORE_OFTEN = 1 / 12, 4  # share of them whose scores rise most in the first round; how often these are seen in the second
 JUDGED = 512  # rows that the end of an adaptation is looked at on
 ADAPTING: dict[str, Any] = {  # over the training that the bundle had
-    "steps": 150,
-    "batch_size": 128,
+    "steps": 150,  # of each round
+    "batch_size": 64,
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
-    "warmup_steps": 30,
+    "warmup_steps": 15,
     "average_decay": 0.8,
     "validations": 1,
     "curriculum": (),
@@ -113,13 +121,14 @@ def adapt(
         raise DataError("adaptation: no labelled sample beside the cases; give prepared data whose targets of before are known")
     jobs = [
         partial(
-            fit,
+            _relearnt,
             known,
-            *_lessons(known, cases, old, settings := recipe.training.of_member(index)),
+            cases,
+            old,
+            weights={name: value.numpy() for name, value in member.state_dict().items()},
             fitted=bundle.fitted,
             model=replace(recipe.model, members=1),
-            settings=settings,
-            initial={name: value.numpy() for name, value in member.state_dict().items()},
+            settings=recipe.training.of_member(index),
         )
         for index, member in enumerate(bundle.network.networks)
     ]
@@ -127,7 +136,7 @@ def adapt(
     told = {
         "bundle": bundle.sha256,
         "cases": len(cases),
-        "rehearsed": len(old),
+        "rehearsed": min(len(old), REHEARSED),
         "training": recipe.training.to_json(),
         "seconds": time.monotonic() - began,
         "words": "calibration, bins and every metric of this card are those of the bundle that was adapted",
@@ -137,21 +146,59 @@ def adapt(
     )
 
 
-def with_answers(sequences: Sequences, cases: Rows) -> Sequences:
-    """The same samples, the cases' primary target known to be yes."""
+def with_answers(sequences: Sequences, rows: Rows, answers: float | NDArray[np.float64] = 1.0) -> Sequences:
+    """The same samples, the primary target of these rows known to be yes, or yes with a probability."""
     targets, primary = sequences.targets, sequences.task.primary
     values, known_at = targets.values[primary].copy(), targets.known_at[primary].copy()
-    values[cases] = 1
-    known_at[cases] = np.minimum(known_at[cases], sequences.as_of[cases])
+    values[rows] = answers
+    known_at[rows] = np.minimum(known_at[rows], sequences.as_of[rows])
     return replace(
         sequences,
         targets=replace(targets, values={**targets.values, primary: values}, known_at={**targets.known_at, primary: known_at}),
     )
 
 
-def _lessons(sequences: Sequences, cases: Rows, old: Rows, settings: TrainSettings) -> tuple[Rows, Rows]:
-    """Rows to learn from, cases so often that they are CASES_SHARE of them, and rows that the end is judged on."""
-    kept = thinned(sequences, old, settings)
-    times = max(round(CASES_SHARE / (1 - CASES_SHARE) * len(kept) / len(cases)), 1)
-    pool = np.concatenate((kept, np.repeat(cases, times)))
-    return pool, np.random.default_rng(settings.seed).permutation(pool)[:JUDGED]
+def _relearnt(
+    sequences: Sequences,
+    cases: Rows,
+    old: Rows,
+    *,
+    weights: Weights,
+    fitted: Fitted,
+    model: ModelConfig,
+    settings: TrainSettings,
+    tell: Callable[[Progress], None],
+) -> Trained:
+    """One member after both rounds. sequences: aligned, the cases' answers known; weights: of the member as it was."""
+    rehearsed = np.sort(np.random.default_rng(settings.seed).permutation(thinned(sequences, old, settings))[:REHEARSED])
+    share = min(A_CASE * len(cases), ALL_CASES)
+    before = _said(sequences, rehearsed, weights, fitted, model, settings)
+    own = with_answers(sequences, rehearsed, before)
+
+    def round_of(number: int, begins: Weights, mistaken: Rows) -> Trained:
+        lessons = np.concatenate((rehearsed, np.repeat(mistaken, MORE_OFTEN - 1)))
+        times = max(round(share / (1 - share) * len(lessons) / len(cases)), 1)
+        pool = np.concatenate((lessons, np.repeat(cases, times)))
+        drawn = replace(settings, seed=settings.seed + number * SEEDS_APART // 2)
+        return fit(
+            own,
+            pool,
+            np.random.default_rng(drawn.seed).permutation(pool)[:JUDGED],
+            fitted=fitted,
+            model=model,
+            settings=drawn,
+            initial=begins,
+            tell=lambda now: tell(replace(now, step=number * now.total + now.step, total=2 * now.total)),
+        )
+
+    first = round_of(0, weights, rehearsed[:0])
+    rise = _said(sequences, rehearsed, first.weights, fitted, model, settings) - before
+    return round_of(1, first.weights, rehearsed[np.argsort(-rise, kind="stable")[: round(len(rehearsed) * MISTAKEN)]])
+
+
+def _said(
+    sequences: Sequences, rows: Rows, weights: Weights, fitted: Fitted, model: ModelConfig, settings: TrainSettings
+) -> NDArray[np.float64]:
+    """(n,) probability that a member's last step gives these rows, among samples thinned as in training."""
+    network = of_weights(weights, sequences.task, fitted, model)
+    return probability(primary_logits(network, sequences, rows)[:, -1] + settings.offset)

@@ -81,4 +81,4 @@ def exact(target: Target, logits: Tensor, truth: Tensor) -> Tensor:
         return logits.argmax(-1) == (truth.argmax(-1) if truth.ndim == 2 else truth)
     if target.head == "quantiles":
         return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-    return (logits > 0).sum(1) == truth
+    return (logits > 0).sum(1) == truth.round()  # a binary target may be a share

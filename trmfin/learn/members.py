@@ -90,8 +90,20 @@ def assembled(members: list[Trained], task: Task, fitted: Fitted, model: ModelCo
     with torch.random.fork_rng(devices=[]):
         network = Ensemble(task, fitted, model).eval()
     for mine, trained in zip(network.networks, members, strict=True):
-        mine.load_state_dict({name: torch.from_numpy(value) for name, value in trained.weights.items()})
+        mine.load_state_dict(_as_state(trained.weights))
     return network
+
+
+def of_weights(weights: Weights, task: Task, fitted: Fitted, model: ModelConfig) -> Network:
+    """One member of these weights, to be asked."""
+    with torch.random.fork_rng(devices=[]):
+        network = Network(task, fitted, model).eval()
+    network.load_state_dict(_as_state(weights))
+    return network
+
+
+def _as_state(weights: Weights) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in weights.items()}
 
 
 def primary_logits(network: Network | Ensemble, sequences: Sequences, rows: Rows, size: int = 512, workers: int = 1) -> NDArray[np.float64]:
