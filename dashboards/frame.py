@@ -30,7 +30,8 @@ RUNS, JOURNAL, ROLES, REVIEWER, POLICY, BUNDLES, REPORTS = (  # what the command
     "TRMFIN_REPORTS",
 )
 LAST = "the case that was looked at last"  # a key of the session's state
-FILTERS = ("band", "decision", "state", "sort", "search")  # of the queue, in the address
+FILTERS = ("band", "decision", "state", "sort", "search", "page")  # of the queue, in the address
+DIGITS = 10  # a page has fewer
 RAISES, LOWERS, NEUTRAL = "#b3423a", "#2f6f9f", "#5c6b7a"  # one colour a meaning
 
 
@@ -204,12 +205,12 @@ def asked_query() -> Query:
         search=asked.get("search", ""),
         sort=cast(Sort, sort) if sort in SORTS else "score",
         descending=sort != "sample_id",
-        page=max(int(page), 1) if page.isdigit() else 1,
+        page=max(int(page), 1) if page.isdecimal() and len(page) < DIGITS else 1,
     )
 
 
 def address(**params: str) -> dict[str, str]:
-    """Parameters of another page's address, which keeps the run and the queue's filters."""
+    """Parameters of another page's address, which keeps the run, and of the queue the filters and the page."""
     return {name: value for name in ("run", *FILTERS) if (value := st.query_params.get(name, ""))} | params
 
 

@@ -73,7 +73,7 @@ def _check(folders: list[Path], bundles: list[Path], reports: list[Path], journa
     """Raises what is wrong with anything that was given, before a page is opened."""
     from trmfin.explaining.asking import identity
     from trmfin.scoring.access import roles_from
-    from trmfin.scoring.challengers import read_report
+    from trmfin.scoring.challengers import read_contest
     from trmfin.scoring.folder import read_manifest
     from trmfin.scoring.journal import Journal
     from trmfin.scoring.review import ReviewPolicy
@@ -81,7 +81,7 @@ def _check(folders: list[Path], bundles: list[Path], reports: list[Path], journa
     for path in (*folders, *bundles, *reports):
         if os.pathsep in str(path):
             raise RunError(f"{path}: has {os.pathsep!r} in its path, which separates folders here; move it")
-    for paths, read in ((folders, read_manifest), (bundles, identity), (reports, read_report)):
+    for paths, read in ((folders, read_manifest), (bundles, identity), (reports, read_contest)):
         for path in paths:
             read(path)
     for file, look in ((roles, roles_from), (policy, ReviewPolicy.from_toml)):

@@ -15,9 +15,10 @@ def draw_challengers() -> None:
     st.subheader("Challengers")
     with errors_shown():
         told = contest(look, given(REPORTS))
-    if told is None:
+    if told is None or not told.challenged:
+        lacks = "No evaluation of this task is given." if told is None else "The evaluation that is given judged a finished bundle alone."
         st.caption(
-            "No evaluation of this task is given. `python -m trmfin.evaluate` trains LightGBM, a logistic regression and others beside "
+            f"{lacks} Without `--bundle`, `python -m trmfin.evaluate` trains LightGBM, a logistic regression and others beside "
             "the recipe; start the dashboard with `--report` and the report.json that it wrote."
         )
         return

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboards.frame import FILTERS, address, asked_query, chosen, errors_shown, journal, link, reviewer, run
+from dashboards.frame import address, asked_query, chosen, errors_shown, journal, link, reviewer, run
 from trmfin.scoring.judgements import claim_next
 from trmfin.scoring.queue import DECISIONS, SORTS, outlook, queue
 from trmfin.scoring.review import STATES
@@ -39,13 +39,13 @@ with errors_shown():
     pages = max(-(-found.total // wanted.size), 1)
     if page > pages:
         page, found = pages, queue(look, journal().reviewed(look.seal), replace(wanted, page=pages))
-narrowed = any(asked.get(name) for name in FILTERS if name != "state")
-if me.may("claim") and top.button("Claim the first open case of these" if narrowed else "Claim the riskiest open case", type="primary"):
+label = "Claim the first open case of these" if wanted.narrowed else "Claim the riskiest open case"
+if me.may("claim") and top.button(label, type="primary"):
     with errors_shown():
         name = claim_next(look, journal(), me, wanted)
     if name:
         st.switch_page("pages/case.py", query_params=address(case=name))
-    top.info("Nothing is left to claim: every flagged case that fits is taken or decided.")
+    top.info(f"Nothing is left to claim: every {'' if wanted.narrowed else 'flagged '}case that fits is taken or decided.")
 if not found.total:
     st.info("No case fits these filters. Set one of them back to all, or empty the search.")
     st.stop()

@@ -50,8 +50,8 @@ def test_the_riskiest_open_case_is_claimed_and_opened(page: Callable[..., testin
 
 
 def test_what_the_queue_is_narrowed_to_goes_along_to_the_case_and_back(page: Callable[..., testing.AppTest], made: Made) -> None:
-    narrowed = {"run": made.run.name, "decision": "not flagged", "sort": "sample_id", "search": "s"}
-    wanted = Query(decision="not flagged", sort="sample_id", descending=False, search="s")
+    narrowed = {"run": made.run.name, "sort": "sample_id", "search": "s1", "page": "1"}
+    wanted = Query(sort="sample_id", descending=False, search="s1")
     reviewed = pl.DataFrame(schema={"sample_id": pl.String, "state": pl.String, "owner": pl.String})
     names = queue(opened(made.run), reviewed, wanted).rows["sample_id"].to_list()
     app = page("queue", **narrowed)
@@ -65,6 +65,23 @@ def test_what_the_queue_is_narrowed_to_goes_along_to_the_case_and_back(page: Cal
     app = page("queue", **narrowed)
     pressed(app, "Claim the first open case of these")
     assert app.title[0].value == names[0] and "review: **claimed** by ann" in said(app)
+
+
+def test_a_band_goes_along_and_its_cases_are_claimed_flagged_or_not(page: Callable[..., testing.AppTest], made: Made) -> None:
+    run = opened(made.run)
+    lowest = run.policy.bands[0][0]
+    names = run.scores.filter(pl.col("band") == lowest).sort("score", descending=True).collect()["sample_id"].to_list()
+    app = page("queue", band=lowest)
+    assert all(row.proto.query_string.count(f"band={lowest}") for row in app.get("page_link")) and len(names) > 1
+    pressed(app, "Claim the first open case of these")
+    assert app.title[0].value == names[0] and "not flagged by the model" in said(app)
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 20, "-1", "nonsense"])
+def test_a_page_that_is_no_number_is_the_first(page: Callable[..., testing.AppTest], made: Made, number: str) -> None:
+    assert "page 1 of 1" in said(page("queue", page=number))
+    assert "This run has no such sample" in said(page("case", page=number, case="nobody"))
+    assert page("case", page=number, case="s1").title[0].value == "s1"
 
 
 def test_the_queue_marks_cases_whose_reasons_are_told(page: Callable[..., testing.AppTest], made: Made) -> None:

@@ -57,7 +57,9 @@ def test_events_that_are_no_days_are_told_by_the_minute(records: list[dict]) -> 
     record = deepcopy(next(record for record in records if len(record["data"]["case"]["events"]) > 2))
     event = max(record["data"]["case"]["events"], key=lambda event: event["event_time"])
     event["event_time"] = event["event_time"].replace("T00:00:00", "T14:10:52")
-    assert events_of(record)["event_time"][0] == f"{event['event_time'][:10]} 14:10"
+    event["status"] = "TZ"
+    found = events_of(record)
+    assert found["event_time"][0] == f"{event['event_time'][:10]} 14:10" and found["status"][0] == "TZ", "which is no time"
 
 
 def test_a_case_without_events_is_an_empty_table(records: list[dict]) -> None:  # type: ignore[type-arg]

@@ -1,5 +1,6 @@
 """A bundle that learns a few confirmed cases: what is new is found, what was known stays, and nothing else is touched."""
 
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from tests.learn.tiny import MODEL, TASK, TRAINING, asking, few_draws, notes
 from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError, DataError, TaskError
-from trmfin.learn.adapt import adapt, adapting_recipe, case_rows, with_answers
+from trmfin.learn.adapt import A_CASE, MISTAKEN, MORE_OFTEN, adapt, adapting_recipe, case_rows, with_answers
 from trmfin.learn.bundle import Bundle
+from trmfin.learn.fit import Trained
 from trmfin.learn.members import primary_logits
 from trmfin.learn.metrics import auc
 from trmfin.learn.recipe import Recipe
@@ -104,6 +106,34 @@ def test_only_parts_of_a_network_can_be_frozen_and_not_all(frozen: object) -> No
     with pytest.raises(ConfigError, match="frozen is .*; expected some of inputs, core, heads, not all of them"):
         TrainSettings(frozen=frozen)  # type: ignore[arg-type]
     assert TrainSettings.from_json(TrainSettings(frozen=("core", "inputs")).to_json()).frozen == ("inputs", "core")
+
+
+def test_the_old_is_rehearsed_with_own_answers_and_mistakes_of_the_first_round_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rows are learnt with which answers, of a member that after the first round takes the first half of the rows for cases."""
+    sequences, bundle, new, old = world()
+    lessons: list[tuple[NDArray[np.float64], Counter[int]]] = []
+
+    def say(sequences: Sequences, rows: NDArray[np.int64], weights: object, *others: object) -> NDArray[np.float64]:
+        return np.where(rows < np.median(rows), 0.9, 0.2) if len(lessons) % 2 else np.full(len(rows), 0.25)
+
+    def learn_nothing(sequences: Sequences, pool: NDArray[np.int64], judged: NDArray[np.int64], **others: object) -> Trained:
+        assert set(judged) <= set(pool)
+        lessons.append((np.asarray(sequences.targets.values["bad"], np.float64), Counter(pool.tolist())))
+        weights = {name: value.numpy() for name, value in bundle.network.networks[0].state_dict().items()}
+        return Trained(weights=weights, best_step=1, steps=1, seconds=0.0, history=[], depths={})
+
+    monkeypatch.setattr("trmfin.learn.adapt._said", say)
+    monkeypatch.setattr("trmfin.learn.adapt.fit", learn_nothing)
+    recipe = adapting_recipe(bundle, 0)
+    adapt(replace(bundle), sequences, new[:CASES], old, recipe)
+    (answers, first), (_, second) = lessons[:2]
+    assert len(lessons) == 4 and set(first) == {*old.tolist(), *new[:CASES].tolist()}, "two rounds of two members"
+    assert (answers[old] == 0.25).all() and (answers[new[:CASES]] == 1).all()
+    of_cases = sum(first[row] for row in new[:CASES].tolist())
+    assert of_cases / first.total() == pytest.approx(A_CASE * CASES, abs=0.01) and {first[row] for row in old.tolist()} == {1}
+    often = np.array([row for row in old.tolist() if second[row] == MORE_OFTEN])
+    assert len(often) == round(len(old) * MISTAKEN) and (sequences.targets.values["bad"][often] == 0).all()
+    assert (often < np.median(old)).all(), "they are those whose scores rose"
 
 
 def test_a_case_needs_no_known_answer_and_its_answer_is_yes() -> None:

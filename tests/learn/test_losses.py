@@ -141,6 +141,7 @@ def test_stablemax_has_finite_gradients_at_the_logits_where_its_plain_form_has_n
     ("target", "raw", "truth", "right"),
     [
         (BINARY, [[2.0], [2.0], [-1.0], [1.0]], [1.0, 0.0, 0.0, NAN], [True, False, True, False]),
+        (BINARY, [[2.0], [2.0], [-1.0], [-1.0]], [0.9, 0.1, 0.1, 0.9], [True, False, True, False]),
         (CLASSES, [[0.0, 3.0, 1.0]] * 2, [1.0, 2.0], [True, False]),
         (CLASSES, [[0.0, 3.0, 1.0]] * 2, [[0.2, 0.5, 0.3], [0.9, 0.1, 0.0]], [True, False]),
         (ORDINAL, [[3.0, -1.0]] * 3, [0.0, 1.0, 2.0], [False, True, False]),

@@ -92,9 +92,20 @@ def test_the_next_case_is_one_of_those_that_the_queue_is_narrowed_to(run: Run) -
     assert next_case(run, NOBODY, names[-1], replace(by_name, page=7)) == names[0]
     claimed = pl.DataFrame([(names[1], "claimed", "ann", "", 1)], schema=NOBODY.schema, orient="row")
     assert next_case(run, claimed, names[0], by_name) == names[2]
-    flagged = queue(run, NOBODY, Query(decision="flagged", search="s1")).rows["sample_id"].to_list()
-    assert next_case(run, NOBODY, "", Query(search="s1")) == flagged[0], "flagged ones are meant where nothing is said"
+    assert next_case(run, NOBODY, "", Query(sort="sample_id", descending=False)) == "s0", "the first of what is listed"
+    flagged = queue(run, NOBODY, Query(decision="flagged")).rows["sample_id"].to_list()
+    assert next_case(run, NOBODY, "", Query(state="claimed", page=3)) == flagged[0], "flagged ones are meant where nothing is narrowed"
     assert next_case(run, NOBODY, "", Query(band="no such band")) == ""
+
+
+def test_tables_that_went_missing_after_the_run_was_opened_are_a_message(made: Made, tmp_path: Path) -> None:
+    run = opened(Path(shutil.copytree(made.run, tmp_path / "run")))
+    for path in run.files("scores"):
+        path.unlink()
+    with pytest.raises(RunError, match="cannot be read .*; restore it from a copy"):
+        queue(run, NOBODY, Query())
+    with pytest.raises(RunError, match="cannot be read .*; restore it from a copy"):
+        next_case(run, NOBODY, "", Query(search="s"))
 
 
 def test_the_queue_says_which_cases_have_a_record(made: Made, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ COMPARISON, SCORE = "comparison", "score"
 NEITHER = "no reason names it"
 SILENCE = 5.0  # times as long as usual: a gap worth telling
 SECONDS_A_DAY = 86_400
-MIDNIGHT = "00:00:00"  # what is told by the day
+MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?Z")
 HIDDEN = ("event_id", "event_type", "known_at")  # columns of events that say little to people
 
 
@@ -116,6 +117,8 @@ def gaps(record: Mapping[str, Any]) -> list[str]:
 
 def _told(value: Any, money: bool) -> str:
     if isinstance(value, str):
-        day, _, clock = value.partition("T")
-        return value if not value.endswith("Z") else day if clock.startswith(MIDNIGHT) else f"{day} {clock[: len('hh:mm')]}"
+        if (moment := MOMENT.fullmatch(value)) is None:
+            return value
+        day, clock = moment.groups()
+        return day if clock == "00:00" else f"{day} {clock}"
     return "" if value is None else shown(value, money)

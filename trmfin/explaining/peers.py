@@ -11,6 +11,7 @@ import polars as pl
 
 from trmfin.scoring.views import KEPT, Run, collected
 
+VALUE_OF = "value of "
 PEERS = {"sample_id": pl.String, "score": pl.Float64, "distance": pl.Float64, "differs_in": pl.String, "by": pl.Float64}
 
 
@@ -21,10 +22,10 @@ def peers(run: Run, record: Mapping[str, Any], count: int = 3) -> pl.DataFrame:
     most; by: the case's value less the peer's.
     """
     others, own = _values(run), record["attribution"]["values"]
-    players = sorted(set(own) & set(others.columns[2:]))
+    players = [name for name in own if f"{VALUE_OF}{name}" in others.columns]
     if not players:
         return pl.DataFrame(schema=PEERS)
-    by = np.array([own[name] for name in players]) - others.select(players).to_numpy()
+    by = np.array([own[name] for name in players]) - others.select(f"{VALUE_OF}{name}" for name in players).to_numpy()
     distance = np.where(np.isnan(by).all(1), np.inf, np.sqrt(np.nansum(by * by, 1)))
     distance[(others["sample_id"] == record["sample_id"]).to_numpy()] = np.inf
     nearest = np.argsort(distance, kind="stable")[:count]
@@ -41,9 +42,13 @@ def peers(run: Run, record: Mapping[str, Any], count: int = 3) -> pl.DataFrame:
 
 @lru_cache(maxsize=KEPT)
 def _values(run: Run) -> pl.DataFrame:
-    """Cases that have a record and are not flagged, by name: sample_id, score and each player's value, null where a case lacks it."""
+    """Cases that have a record and are not flagged, by name: sample_id, score and each player's value, null where a case lacks it.
+
+    A player's column is VALUE_OF its name, which may be that of any other column.
+    """
     if run.records is None:
         return pl.DataFrame(schema={"sample_id": pl.String, "score": pl.Float64})
     told = run.records.filter(pl.col("decision") == "not flagged").select("sample_id", "score", "values")
     long = collected(told.explode("values").unnest("values"), run.folder)
+    long = long.with_columns(player=VALUE_OF + pl.col("player"))
     return long.pivot("player", index=["sample_id", "score"], values="value").sort("sample_id")

@@ -2,8 +2,8 @@
 
 Bins, vocabularies, calibration and the reference profile stay the bundle's. A share of what is learnt from are the cases, over and over.
 The rest are labelled rows of before, whose answer is what each member itself said of them (dark experience replay, Buzzega et al. 2020,
-arXiv:2004.07211), so that the old is not forgotten. Then each member looks at what it says of them now, and rehearses those more
-that it has come to take for cases: few cases alone do not say where their kind ends.
+arXiv:2004.07211), so that the old is not forgotten. Then each member looks at what it says of them now, and rehearses those known to be
+no more that it has come to take for cases: few cases alone do not say where their kind ends.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 
 Rows = NDArray[np.int64]
-A_CASE, ALL_CASES = 0.004, 0.1  # share of what is learnt from, at most: more teaches faster, and forgets more (docs/log.md)
-REHEARSED = 12_000  # rows of before, at most, drawn anew by each member
-MISTAKEN, MORE_OFTEN = 1 / 12, 4  # share of them whose scores rise most in the first round; how often these are seen in the second
+A_CASE, ALL_CASES = 0.004, 0.1  # share of what is learnt from: more teaches faster, and forgets more (docs/log.md)
+REHEARSED = 8_000  # rows of before, at most, drawn anew by each member
+MISTAKEN, MORE_OFTEN = 1 / 12, 4  # as a share of them, those known to be no whose scores rose most; how often the second round has these
 JUDGED = 512  # rows that the end of an adaptation is looked at on
 ADAPTING: dict[str, Any] = {  # over the training that the bundle had
     "steps": 150,  # of each round
@@ -46,6 +46,7 @@ ADAPTING: dict[str, Any] = {  # over the training that the bundle had
     "warmup_steps": 15,
     "average_decay": 0.8,
     "validations": 1,
+    "label_smoothing": 0.0,  # answers are probabilities already
     "curriculum": (),
 }
 
@@ -136,7 +137,7 @@ def adapt(
     told = {
         "bundle": bundle.sha256,
         "cases": len(cases),
-        "rehearsed": min(len(old), REHEARSED),
+        "rehearsed": min(len(thinned(known, old, recipe.training)), REHEARSED),
         "training": recipe.training.to_json(),
         "seconds": time.monotonic() - began,
         "words": "calibration, bins and every metric of this card are those of the bundle that was adapted",
@@ -171,14 +172,15 @@ def _relearnt(
 ) -> Trained:
     """One member after both rounds. sequences: aligned, the cases' answers known; weights: of the member as it was."""
     rehearsed = np.sort(np.random.default_rng(settings.seed).permutation(thinned(sequences, old, settings))[:REHEARSED])
+    known_no = sequences.targets.values[sequences.task.primary][rehearsed] == 0
     share = min(A_CASE * len(cases), ALL_CASES)
     before = _said(sequences, rehearsed, weights, fitted, model, settings)
     own = with_answers(sequences, rehearsed, before)
 
     def round_of(number: int, begins: Weights, mistaken: Rows) -> Trained:
         lessons = np.concatenate((rehearsed, np.repeat(mistaken, MORE_OFTEN - 1)))
-        times = max(round(share / (1 - share) * len(lessons) / len(cases)), 1)
-        pool = np.concatenate((lessons, np.repeat(cases, times)))
+        wanted = round(share / (1 - share) * len(lessons))
+        pool = np.concatenate((lessons, np.resize(cases, max(wanted, len(cases)))))
         drawn = replace(settings, seed=settings.seed + number * SEEDS_APART // 2)
         return fit(
             own,
@@ -192,8 +194,9 @@ def _relearnt(
         )
 
     first = round_of(0, weights, rehearsed[:0])
-    rise = _said(sequences, rehearsed, first.weights, fitted, model, settings) - before
-    return round_of(1, first.weights, rehearsed[np.argsort(-rise, kind="stable")[: round(len(rehearsed) * MISTAKEN)]])
+    rise = np.where(known_no, _said(sequences, rehearsed, first.weights, fitted, model, settings) - before, -np.inf)
+    most = np.argsort(-rise, kind="stable")[: min(round(len(rehearsed) * MISTAKEN), int(known_no.sum()))]
+    return round_of(1, first.weights, rehearsed[most])
 
 
 def _said(

@@ -12,7 +12,7 @@ import polars as pl
 from trmfin.errors import ReviewError
 from trmfin.scoring.journal import Journal
 from trmfin.scoring.journal_chain import Event
-from trmfin.scoring.queue import Query, next_case
+from trmfin.scoring.queue import EVERY, Query, next_case
 from trmfin.scoring.review import OVERRIDES, STATES, Reviewer, Step
 from trmfin.scoring.views import Run, collected
 
@@ -39,7 +39,7 @@ def waiting(run: Run, reviewed: pl.DataFrame, now: datetime) -> pl.DataFrame:
     return counted.sort(pl.col("state").replace_strict(STATES, range(len(STATES))))
 
 
-def claim_next(run: Run, journal: Journal, reviewer: Reviewer, among: Query | None = None) -> str:
+def claim_next(run: Run, journal: Journal, reviewer: Reviewer, among: Query = EVERY) -> str:
     """The first open case of a query, now claimed; where others were faster, the one after it. "" where none is left.
 
     Raises ReviewError where the reviewer may not claim.

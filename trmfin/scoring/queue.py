@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from trmfin.errors import ConfigError
-from trmfin.scoring.views import KEPT, Run, all_scores, collected
+from trmfin.scoring.views import Run, all_collected, all_scores, collected
 
 SORTS = ("score", "as_of", "sample_id")
 DECISIONS = ("flagged", "not flagged")  # the model's
@@ -37,6 +37,11 @@ class Query:
             raise ConfigError(f"queue: page {self.page} of {self.size} rows; both must be at least 1")
 
     @property
+    def narrowed(self) -> bool:
+        """Whether band, decision, words or order are asked for."""
+        return replace(self, state="", page=1, size=EVERY.size) != EVERY
+
+    @property
     def order(self) -> dict[str, bool]:
         """Columns that rows stand by → whether descending. The last one is unlike in all rows, so that pages neither overlap nor skip."""
         return {str(self.sort): self.descending} | ({} if self.sort == "sample_id" else {"sample_id": False})
@@ -48,6 +53,9 @@ class Listing:
 
     rows: pl.DataFrame  # sample_id, as_of, score, band, decision, step, state, owner, explained (whether it has a record)
     total: int  # rows that the query has on all pages
+
+
+EVERY, FLAGGED = Query(), Query(decision="flagged")
 
 
 def queue(run: Run, reviewed: pl.DataFrame, query: Query) -> Listing:
@@ -65,7 +73,7 @@ def queue(run: Run, reviewed: pl.DataFrame, query: Query) -> Listing:
     wanted = found.sort(*query.order, descending=list(query.order.values()), nulls_last=True).slice(
         (query.page - 1) * query.size, query.size
     )
-    rows, total = pl.collect_all([wanted if query.state else with_states(wanted), found.select(pl.len())])
+    rows, total = all_collected([wanted if query.state else with_states(wanted), found.select(pl.len())], run.folder)
     return Listing(rows=rows.with_columns(explained=pl.col("sample_id").is_in(run.explained.implode())), total=total.item())
 
 
@@ -77,28 +85,28 @@ def _within(rows: pl.LazyFrame, query: Query) -> pl.LazyFrame:
     return rows.filter(pl.col("sample_id").str.contains(query.search, literal=True)) if query.search else rows
 
 
-def next_case(run: Run, reviewed: pl.DataFrame, but: str, among: Query | None = None) -> str:
+def next_case(run: Run, reviewed: pl.DataFrame, but: str, among: Query = EVERY) -> str:
     """The open case after `but`, in the query's order; the first of all after the last, or where `but` is none of them.
 
-    "" where none is left. among: None = flagged cases by risk. Where a query names no decision, flagged ones are meant; its state and
-    page do not count.
+    "" where none is left. A query that narrows nothing means flagged cases by risk.
     """
-    among = among or Query()
     taken = reviewed.filter(pl.col("state") != "open")["sample_id"].drop_nulls()
-    names = _ranked(run, replace(among, decision=among.decision or "flagged", state="", page=1))
+    wanted = replace(among, state="", page=1) if among.narrowed else FLAGGED
+    names = _named(run, wanted) if wanted.search else _kept(run, wanted)
     names = names.filter(~names.is_in(taken.implode()))
     here = (names == but).arg_true()
     at = here[0] + 1 if len(here) else 0
     return next((name for name in (*names[at : at + 1], *names[:2]) if name != but), "")
 
 
-@lru_cache(maxsize=KEPT)
-def _ranked(run: Run, query: Query) -> pl.Series:
-    """Names of all cases that the query has, in its order."""
-    wanted = _within(run.scores.select("sample_id", "as_of", "score", "band", "decision"), query)
-    return collected(wanted.sort(*query.order, descending=list(query.order.values()), nulls_last=True).select("sample_id"), run.folder)[
-        "sample_id"
-    ]
+def _named(run: Run, query: Query) -> pl.Series:
+    """All cases that the query has, in its order."""
+    found = _within(run.scores.select("sample_id", "as_of", "score", "band", "decision"), query)
+    ordered = found.sort(*query.order, descending=list(query.order.values()), nulls_last=True).select("sample_id")
+    return collected(ordered, run.folder)["sample_id"]
+
+
+_kept = lru_cache(maxsize=4)(_named)  # a million names take 25 MB
 
 
 @dataclass(frozen=True, kw_only=True)

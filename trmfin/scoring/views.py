@@ -1,6 +1,7 @@
 """What people see of a finished run: tables made from its files and from the journal. Read only; loads no model.
 
-A run of a million rows is never read whole for a page: queries are lazy, sorted and cut before they are collected.
+A run of a million rows is not read whole for a page, but for a column where all of it counts: queries are lazy, sorted and cut
+before they are collected.
 """
 
 from __future__ import annotations
@@ -127,8 +128,13 @@ def opened(folder: Path) -> Run:
 
 def collected(query: pl.LazyFrame, where: Path) -> pl.DataFrame:
     """Raises RunError where a file is missing, truncated or of other columns."""
+    return all_collected([query], where)[0]
+
+
+def all_collected(queries: list[pl.LazyFrame], where: Path) -> list[pl.DataFrame]:
+    """The same of several queries, whose common parts are read once."""
     try:
-        return query.collect()
+        return pl.collect_all(queries)
     except (OSError, pl.exceptions.PolarsError) as problem:
         said = str(problem).strip().partition("\n")[0]
         raise RunError(f"{where}: cannot be read ({said}); restore it from a copy, or score again into another folder") from problem
