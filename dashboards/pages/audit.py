@@ -16,7 +16,7 @@ from trmfin.scoring.views import Problem
 look = run()
 st.title("Model and audit")
 st.markdown(f"Bundle `{look.manifest['bundle']['sha256']}`, task `{look.manifest['bundle']['task']}`, policy {look.policy.version}")
-st.caption(f"Reviews are kept in {journal().name}, runs are read from {look.folder}.")
+st.caption(f"Reviews are kept in {journal().name}.")
 st.dataframe([{"what": name, "version": version} for name, version in look.manifest["versions"].items()], hide_index=True)
 if st.button("Check every byte of this run"):
     with errors_shown(), st.spinner("Hashing…"):

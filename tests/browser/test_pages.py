@@ -40,7 +40,7 @@ def shown(tmp_path: Path) -> Iterator[Served]:
     samples = pl.read_parquet(RUN.parent / "prepared" / "samples.parquet")
     told = samples.select("sample_id", pl.col("target_default").alias("outcome"), pl.col("target_default_known_at").alias("known_at"))
     append(opened(folder), raw_from_frame(told.drop_nulls("outcome"), "outcomes"), datetime(2025, 6, 1, tzinfo=UTC))
-    with served(f"sqlite:///{tmp_path}/journal.db", "ann", tmp_path, folder, more=("--bundle", str(RUN.parent / "bundle"))) as found:
+    with served("sqlite:///journal.db", "ann", tmp_path, folder, more=("--bundle", str(RUN.parent / "bundle"))) as found:
         yield found
 
 
