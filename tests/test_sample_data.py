@@ -79,7 +79,7 @@ def test_the_demo_judges_the_bundle_on_every_sample_and_writes_its_report(demo: 
 
 def test_the_demo_explains_the_highest_scores(demo: tuple[Path, list[str]]) -> None:
     out, printed = demo
-    assert f"{out / 'run'}: 10 records, each byte and the chain as written" in printed[EXPLAIN]
+    assert f"{out / 'run'}: 25 records, each byte and the chain as written" in printed[EXPLAIN]
     best = scores(out / "run").sort("score", descending=True)["sample_id"][0]
     assert f"\nthe highest score:\n\n{best}  as of " in printed[EXPLAIN]
 
