@@ -112,8 +112,8 @@ def adapt(
     """The bundle with weights that have seen the cases. It is not saved; its sha256 is "" until it is.
 
     sequences: not yet aligned. cases: rows whose answer is yes, whether their target is known or not. replay: rows to rehearse,
-    of which each member draws REHEARSED at most among the labelled ones that are no case. recipe: as `adapting_recipe` gives it. workers: see `run_jobs`.
-    Raises DataError where there is nothing to rehearse.
+    of which each member draws REHEARSED at most among the labelled ones that are no case. recipe: as `adapting_recipe` gives it.
+    workers: see `run_jobs`. Raises DataError where there is nothing to rehearse.
     """
     began = time.monotonic()
     known = with_answers(sequences, cases).aligned(bundle.fitted)
