@@ -80,7 +80,7 @@ TASK = Task(
             for name in ("card", "terminal")
             for what, own, money in (("amounts", ("amount", "amount_of_present"), True), ("frauds", ("verdict", "age_of_fraud"), False))
         ),
-        Player(name="pace", fields=("age", "gap")),
+        Player(name="pace", fields=("age", "gap"), lengths=("card", "terminal")),
         Player(name="familiarity", fields=("same_card", "same_terminal")),
     ),
     reasons=(
@@ -90,7 +90,7 @@ TASK = Task(
         Reason(code="T4", player="card frauds", text="Earlier transactions of the card were confirmed, that of {last} as {verdict.newest}"),
         Reason(code="T5", player="terminal amounts", text="Amount in relation to earlier ones at the terminal, here up to {amount.most}"),
         Reason(code="T6", player="terminal frauds", text="Earlier ones at the terminal were confirmed, that of {last} as {verdict.newest}"),
-        Reason(code="T7", player="pace", text="How fast transactions of the card or at the terminal follow each other"),
+        Reason(code="T7", player="pace", text="How many transactions of the card or at the terminal there were, and how fast they follow"),
         Reason(code="T8", player="familiarity", text="Whether the card was used at this terminal before"),
     ),
     changes=(Change(column="amount", of="sample"),),

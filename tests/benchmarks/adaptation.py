@@ -6,17 +6,20 @@
 stolen   the card file of TRMFIN_DATA (by default ../shared/data) from which scenario 3, stolen cards, is taken out before 2018-07-25
 testing  a simulated world of 5,000 cards in which thieves begin to test cards' numbers on its 55th day
 
-The base is trained on 31 days that end a week before the new fraud's first day, so that it has seen none. In the eight days from
-that day on, k cases of it are confirmed; each draw picks others. Adapted models are tested a week later, on seven days: on the new
-fraud against genuine transactions, and on the old frauds against the same. Cards that are known to be bad by then are left out, as
-the Handbook's protocol does. All frauds are tested and a seeded share of the genuine, with weights.
+The base is trained on 31 days that end a week before the new fraud's first day, so that it has seen none. Of the seven days from
+that day on, k cases of it are confirmed; each draw picks others. Verdicts take a week, and on the day when all are known the test
+begins, of seven days: on the new fraud against genuine transactions, and on the old frauds against the same. Cards that are known to be
+bad by then are left out, as the Handbook's protocol does. All frauds are tested and a seeded share of the genuine, with weights.
 
 trm adapted     `python -m trmfin.train … --from BUNDLE --cases FILE`, as its defaults are, rehearsing the base's 31 days
 trm frozen …    the same, these parts of the network left as they were (the first --frozen draws)
 trm retrained   the whole training again, the cases among its samples (--retrained draws, none by default: minutes each)
 lightgbm        on the Handbook's fifteen features. warm: trees added to the base's, on its 31 days and the cases, where cases weigh
                 as much as told, of the frauds' weight; retrained: all trees anew, the cases among the samples, weighing the same
-labels          that must be known of the new fraud; seconds: of one update, on one core
+less            TRM's AP less LightGBM's of the same draws, and its standard error, for the new fraud and the old
+labels          that must be known of the new fraud; CPU s: of one update, in one thread
+
+What was measured is kept in the folder and not measured again for the same base; another commit's belongs in another folder.
 """
 
 from __future__ import annotations
@@ -24,7 +27,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -39,7 +41,7 @@ CHECKOUT = Path(__file__).parents[2]
 sys.path.insert(0, str(CHECKOUT))
 CARDS = "card_fraud_handbook/transactions.parquet"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-TRAIN, CONFIRMED, TEST = 31, 8, 7  # days
+TRAIN, CONFIRMED, DELAY, TEST = 31, 7, 7, 7  # days
 GENUINE = 8_000  # of the test days, about
 FROZEN = (("inputs",), ("core",), ("heads",), ("inputs", "core"))
 WEIGHTS, ROUNDS = (0.05, 0.25, 0.5), 40  # of the cases among the frauds; trees that a warm start adds
@@ -113,8 +115,8 @@ def made_ready(world: World) -> Setting:
     y = sequences.targets.values["fraud"]
     day = sequences.as_of.astype("datetime64[us]").astype("datetime64[D]")
     begins = np.datetime64(world.begins)
-    start = world.begins + timedelta(days=CONFIRMED + 6)
-    protocol = Protocol(kind="walk_forward", folds=1, test_start=start.isoformat(), test_days=TEST, delay_days=7, known_from_days=7)
+    start = world.begins + timedelta(days=CONFIRMED + DELAY)
+    protocol = Protocol(kind="walk_forward", folds=1, test_start=start.isoformat(), test_days=TEST, delay_days=DELAY, known_from_days=7)
     tested = protocol_splits(sequences, protocol)[0].test
     genuine = tested[y[tested] == 0]
     kept = np.sort(np.random.default_rng(0).permutation(genuine)[:GENUINE])
@@ -125,7 +127,7 @@ def made_ready(world: World) -> Setting:
         y=y,
         scenario=scenario,
         new=world.new,
-        train=np.flatnonzero((day >= begins - TRAIN - 7) & (day < begins - 7)),
+        train=np.flatnonzero((day >= begins - TRAIN - DELAY) & (day < begins - DELAY)),
         cases=np.flatnonzero((scenario == world.new) & (day >= begins) & (day < begins + CONFIRMED)),
         test=test,
         weight=np.where(y[test] == 1, 1.0, len(genuine) / len(kept)),
@@ -149,6 +151,11 @@ def base_bundle(setting: Setting, folder: Path, train: np.ndarray | None = None,
     return Bundle.load(folder)
 
 
+def cpu_seconds() -> float:
+    """Of this process and those that it has waited for: not of others on the machine."""
+    return sum(os.times()[:4])
+
+
 def said(setting: Setting, bundle: Any) -> np.ndarray:
     """Log-odds of the test rows."""
     from trmfin.learn.members import primary_logits
@@ -161,8 +168,10 @@ def trm_adapted(setting: Setting, bundle: Any, cases: np.ndarray, seed: int, fro
 
     recipe = adapting_recipe(bundle, seed)
     recipe = replace(recipe, training=replace(recipe.training, frozen=frozen))
+    began = cpu_seconds()
     adapted = adapt(bundle, setting.sequences, cases, setting.train, recipe)
-    return said(setting, adapted), adapted.card["adapted"]["seconds"]
+    seconds = cpu_seconds() - began
+    return said(setting, adapted), seconds
 
 
 def trees(setting: Setting, rows: np.ndarray, weight: np.ndarray | None = None, base: Any = None, seed: int = 0) -> Any:
@@ -174,12 +183,12 @@ def trees(setting: Setting, rows: np.ndarray, weight: np.ndarray | None = None, 
 
 def lightgbm_updated(setting: Setting, base: Any, cases: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, float]:
     """Trees added to the base, or all anew where there is none; share: the cases' of the frauds' weight."""
-    began = time.perf_counter()
+    began = cpu_seconds()
     rows = np.concatenate((setting.train, cases))
     each = share / (1 - share) * setting.y[setting.train].sum() / len(cases)
     weight = np.concatenate((np.ones(len(setting.train)), np.full(len(cases), each)))
     booster = trees(setting, rows, weight, base, seed)
-    seconds = time.perf_counter() - began
+    seconds = cpu_seconds() - began
     return np.asarray(booster.predict(setting.features[setting.test], raw_score=True)), seconds
 
 
@@ -196,12 +205,12 @@ def ways(setting: Setting, bundle: Any, booster: Any, frozen: bool) -> Iterator[
 def updates(setting: Setting, folder: Path, sizes: list[int], draws: int, frozen: int, retrained: int) -> pl.DataFrame:
     """One line a model, number of cases and draw; what was measured before is read from the folder."""
     path = folder / "measured.csv"
-    done = pl.read_csv(path).rows(named=True) if path.exists() else []
     bundle, booster = base_bundle(setting, folder / "base"), trees(setting, setting.train)
+    done = pl.read_csv(path).filter(pl.col("base") == bundle.sha256).rows(named=True) if path.exists() else []
 
     def add(model: str, cases: int, draw: int, scores: np.ndarray, seconds: float) -> None:
         new, old = setting.judged(scores)
-        done.append({"model": model, "cases": cases, "draw": draw, "new": new, "old": old, "seconds": seconds})
+        done.append({"model": model, "cases": cases, "draw": draw, "new": new, "old": old, "seconds": seconds, "base": bundle.sha256})
         pl.DataFrame(done).write_csv(path)
         print(f"{model}, {cases} cases, draw {draw}: new {new:.3f} old {old:.3f}, {seconds:.1f} s", file=sys.stderr, flush=True)
 
@@ -216,16 +225,16 @@ def updates(setting: Setting, folder: Path, sizes: list[int], draws: int, frozen
                 if (name, k, draw) not in known:
                     add(name, k, draw, *way(cases=cases, seed=draw))
             if draw < retrained and ("trm retrained", k, draw) not in known:
-                began = time.perf_counter()
+                began = cpu_seconds()
                 again = base_bundle(setting, folder / f"retrained-{k}-{draw}", np.sort(np.concatenate((setting.train, cases))), draw)
-                add("trm retrained", k, draw, said(setting, again), time.perf_counter() - began)
+                add("trm retrained", k, draw, said(setting, again), cpu_seconds() - began)
     return pl.DataFrame(done)
 
 
 def table(found: pl.DataFrame) -> Iterator[str]:
     """Means over draws with a standard error, and what is lost of the old against the model's own base."""
     base = {line["model"].split()[0]: line for line in found.filter(pl.col("cases") == 0).rows(named=True)}
-    yield f"{'model':28} {'labels':>6} {'draws':>5} {'AP new':>7} {'± se':>6} {'AP old':>7} {'lost':>7} {'± se':>6} {'seconds':>8}"
+    yield f"{'model':28} {'labels':>6} {'draws':>5} {'AP new':>7} {'± se':>6} {'AP old':>7} {'lost':>7} {'± se':>6} {'CPU s':>8}"
     for name, line in base.items():
         yield f"{name + ' base':28} {0:6} {1:5} {line['new']:7.3f} {'':>6} {line['old']:7.3f}"
     means = found.filter(pl.col("cases") > 0).group_by("cases", "model", maintain_order=True)
@@ -237,6 +246,20 @@ def table(found: pl.DataFrame) -> Iterator[str]:
             f"{line['model']:28} {line['cases']:6} {line['len']:5} {new.mean():7.3f} {errors[0]} {old.mean():7.3f} "
             f"{lost.mean():7.3f} {errors[1]} {np.mean(line['seconds']):8.1f}"
         )
+        if line["model"] == "trm adapted":
+            yield from paired(found, line["cases"])
+
+
+def paired(found: pl.DataFrame, cases: int) -> Iterator[str]:
+    """What TRM finds more than each LightGBM does, of the draws that both have."""
+    of = found.filter(pl.col("cases") == cases)
+    trm = of.filter(pl.col("model") == "trm adapted")
+    for model in of.filter(pl.col("model").str.starts_with("lightgbm"))["model"].unique(maintain_order=True):
+        both = trm.join(of.filter(pl.col("model") == model), on="draw")
+        if both.height > 1:
+            new, old = ((both[name] - both[f"{name}_right"]).to_numpy() for name in ("new", "old"))
+            errors = [values.std(ddof=1) / both.height**0.5 for values in (new, old)]
+            yield f"  less {model:21} {cases:6} {both.height:5} {new.mean():+7.3f} {errors[0]:6.3f} {old.mean():+7.3f} {'':7} {errors[1]:6.3f}"
 
 
 def main() -> None:

@@ -120,11 +120,39 @@ def test_rows_are_the_mean_of_each_row_by_itself(world: World) -> None:
     np.testing.assert_allclose(values(ids), np.mean([values([name]) for name in ids], 0), atol=1e-4)
 
 
-def test_a_case_compared_with_itself_has_no_reasons(world: World) -> None:
-    bundle, full = world.bundle, int(np.argmax(world.sequences.batch(world.rows).mask.sum(1)))
-    group = bundle.reference.filter(bundle.reference["sample_id"] == world.sequences.sample_ids[full])
-    game = Game.of(bundle, players_of(bundle.task), comparison(bundle.task, group, "all_applicants", "rows"))
-    assert abs(exact(game, world.sequences, np.array([full])).values).max() < 1e-5
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("events", ["most", "fewest"])
+def test_a_case_compared_with_itself_has_no_reasons(world: World, events: str, view: View, form: Form) -> None:
+    bundle, held = world.bundle, world.sequences.batch(world.rows).mask.sum(1)
+    row = int(np.argmax(held) if events == "most" else np.argmin(held))
+    assert held.min() < held.max()
+    group = bundle.reference.filter(bundle.reference["sample_id"] == world.sequences.sample_ids[row])
+    game = Game.of(bundle, players_of(bundle.task, view), comparison(bundle.task, group, "all_applicants", form))
+    assert abs(exact(game, world.sequences, np.array([row])).values).max() < 1e-5
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_all_cases_begin_at_the_same_base_however_many_events_they_have(world: World, view: View, form: Form) -> None:
+    bundle = world.bundle
+    game = Game.of(bundle, players_of(bundle.task, view), comparison(bundle.task, bundle.reference, "all_applicants", form))
+    assert len(np.unique(world.sequences.batch(world.rows).mask.sum(1))) > 1
+    base = exact(game, world.sequences, world.rows).base
+    np.testing.assert_allclose(base, np.broadcast_to(base[0], base.shape), atol=1e-5)
+
+
+def test_what_a_case_lacks_in_events_is_its_historys_length(world: World) -> None:
+    """The base is what the network says of the comparison's row itself, one with fewer events than the case included."""
+    bundle, held = world.bundle, world.sequences.batch(world.rows).mask.sum(1)
+    fewest, most = int(np.argmin(held)), int(np.argmax(held))
+    group = bundle.reference.filter(bundle.reference["sample_id"] == world.sequences.sample_ids[fewest])
+    players = players_of(bundle.task)
+    game = Game.of(bundle, players, comparison(bundle.task, group, "all_applicants", "rows"))
+    found = exact(game, world.sequences, np.array([most]))
+    np.testing.assert_allclose(found.base[0], score_rows(bundle, world.sequences, np.array([fewest])).logits[0], atol=1e-4)
+    (length,) = [place for place, name in enumerate(players.names) if name.startswith("length of")]
+    assert abs(found.values[0, -1, length]) > 1e-3
 
 
 def test_the_network_is_left_as_it_was(world: World) -> None:

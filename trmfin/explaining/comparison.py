@@ -79,7 +79,7 @@ def _batch(task: Task, group: pl.DataFrame) -> Batch:
 
 
 def completed(task: Task, rows: Batch) -> Batch:
-    """The rows with every event token filled, so that each can stand in for any token of a case.
+    """The rows with every event token filled, so that their cells can be looked at at any token, whoever says that it is there.
 
     A place that a row has no event for is filled with the row's oldest event of that history; a history without events stays
     absent, which is what a sample without events looks like.

@@ -18,7 +18,7 @@ from trmfin.errors import ConfigError
 from trmfin.explaining.case import MOMENT, Case, cases
 from trmfin.explaining.comparison import FORMS, Comparison, Form, comparison
 from trmfin.explaining.counterfactual import counterfactual
-from trmfin.explaining.players import NOBODY, VIEWS, View, players_of
+from trmfin.explaining.players import VIEWS, View, players_of
 from trmfin.explaining.reasons import MOST_EVENTS, SIGN, Checks, Told, carrying, jaccard, principal, told
 from trmfin.explaining.record import VERSION
 from trmfin.explaining.sampling import attributed
@@ -138,7 +138,7 @@ class Explainer:
         batch, ids = sequences.batch(rows), sequences.event_ids(rows)
         names, sign = self.players.names, SIGN[direction]
         chosen = [principal(sign * values.values[case, step]) for case, step in enumerate(steps)]
-        if (self.players.tokens != NOBODY).any():  # events are the players
+        if self.players.view != "features":  # events are the players
             return [
                 {names[player]: [name for name in ids[case][self.players.tokens == player] if name] for player in mine}
                 for case, mine in enumerate(chosen)

@@ -1,8 +1,9 @@
 """Players: named groups of a sample's cells that an explanation turns on and off as one.
 
-A cell is one field at one token. Every cell belongs to one player, so that what players say adds up to the score. Turned off, a
-player's cells are those of a comparison row, all from the same row, static and event cells alike. Such a mixture of two rows is a
-question to the network and need be no possible row; nothing here calls it one.
+A cell is one field at one token. Every cell belongs to one player, and so does whether an event's token is there at all, so that what
+players say adds up from a base that is the same for every sample to its score. Turned off, a player's cells and tokens are those of a
+comparison row, all from the same row, static and event cells alike. Such a mixture of two rows is a question to the network and need be
+no possible row; nothing here calls it one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Players:
     view: View
     names: tuple[str, ...]  # (M,)
     cells: Int  # (L, F + C) the player of each cell, number fields first; NOBODY where a token has no such field
-    tokens: Int  # (L,) the player with whom a token itself comes and goes; NOBODY: it is there where the sample has it
+    tokens: Int  # (L,) the player with whom a token itself comes and goes; NOBODY: the leading one, which is always there
 
     def __len__(self) -> int:
         return len(self.names)
@@ -41,7 +42,7 @@ class Players:
 def players_of(task: Task, view: View = "features") -> Players:
     """The players of a task.
 
-    features   the task's own groups of fields, over all events; a field in none of them plays alone
+    features   the task's own groups of fields, over all events, and of histories' lengths; a field and a length in none play alone
     histories  the sample's own columns, and each history with all its events and summaries
     segments   the same, each history cut into its newest event, the two before, the four before them, …
     events     the same, each place of a history alone, 1 = newest (documents of a timeless task are events)
@@ -68,6 +69,8 @@ def players_of(task: Task, view: View = "features") -> Players:
             for axis, field in enumerate(fields):
                 if field.leading == (token == 0):
                     cells[token, axis] = number(_group(task, field, history))
+            if history:
+                tokens[token] = number(_length(task, history))
         return _named(view, names, cells, tokens)
     number(SAMPLE)
     for token, name in enumerate(_places(task, view)):
@@ -105,6 +108,11 @@ def _group(task: Task, field: Field, history: str) -> str:
         if field.name in player.fields and (not player.of or player.of == (field.of if field.summary else history)):
             return player.name
     return field.name
+
+
+def _length(task: Task, history: str) -> str:
+    """The task's player that has a history's length, or the length itself."""
+    return next((player.name for player in task.players if history in player.lengths), f"length of {history}")
 
 
 def _owner(field: Field, view: View) -> str:

@@ -63,7 +63,7 @@ class Game:
     comparison: Comparison
     steps: int
     other: Tensor  # (K, E, M, L, D) what absent players' cells add to each token; K = 1 for an average
-    other_mask: NDArray[np.bool_]  # (K, L) tokens that are there where their player is absent
+    other_mask: NDArray[np.bool_]  # (K, L) tokens that are there where their player is absent; of an average, those that most rows have
     places: Tensor  # (E, L, D)
 
     @classmethod
@@ -76,7 +76,7 @@ class Game:
         mask = comparison.rows.mask
         if comparison.form == "average":
             there = torch.from_numpy(mask).to(other.dtype)
-            other = other.mean(0, keepdim=True) if (players.tokens == NOBODY).all() else _mean_where(other, there)
+            other = other.mean(0, keepdim=True) if players.view == "features" else _mean_where(other, there)
             mask = mask.mean(0, keepdims=True) >= 0.5
         return cls(
             bundle=bundle,
@@ -95,7 +95,7 @@ class Game:
 
     def _worth(self, batch: Batch, sets: NDArray[np.bool_]) -> Float:
         network, K = self.bundle.network, len(self.other)
-        own = _by_player(network.cells(batch), self.players)  # (B, E, M, L, D)
+        own = _by_player(network.cells(completed(network.task, batch)), self.players)  # (B, E, M, L, D)
         chosen = torch.from_numpy(sets).to(own.dtype)
         out = np.zeros((len(batch.rows), len(sets), self.steps))
         size = cached_batch(network.config, network.task.length)

@@ -15,11 +15,15 @@ STATISTICS = ("newest", "least", "most", "mean", "total")  # of a column over th
 
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """A named group of fields that an explanation turns on and off as one, in all tokens or in one history."""
+    """A named group of fields that an explanation turns on and off as one, in all tokens or in one history.
+
+    Each history's length is some player's too: turned off, a sample has as many events as the comparison group.
+    """
 
     name: str
     fields: tuple[str, ...]
     of: str = ""  # a history: only its events' cells and its summaries; "" = wherever the fields are
+    lengths: tuple[str, ...] = ()  # histories: how many events of them there are
 
 
 @dataclass(frozen=True, kw_only=True)

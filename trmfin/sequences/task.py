@@ -21,9 +21,9 @@ SUMMARIES = ("count", "mean", "min", "max")
 PLAIN = ("number", "signed_log", "category")  # transforms that tell a value itself
 FORMAT = 1
 LATER = {  # keys that came later, with their defaults: JSON without them keeps the hash of older tasks
-    "histories": ("newest", 0),
-    "fields": ("summary", ""),
-    "players": ("of", ""),
+    "histories": {"newest": 0},
+    "fields": {"summary": ""},
+    "players": {"of": "", "lengths": ()},
 }
 T = TypeVar("T")
 
@@ -204,11 +204,17 @@ class Task:
         known, players = {f.name: f for f in self.fields}, {p.name for p in self.players}
         histories = [h.name for h in self.histories]
         taken, told = dict[tuple[str, str], str](), dict[tuple[str, str], str]()  # field and history → player; player and direction → code
+        lengths = dict[str, str]()  # history → player
         for player in self.players:
             if missing := sorted(set(player.fields) - known.keys()):
                 raise TaskError(f"{where}: player {player.name!r} names field {missing[0]!r}, which the task does not have")
             if player.of and player.of not in histories:
                 raise TaskError(f"{where}: player {player.name!r} is of {player.of!r}, which is none of its histories")
+            for name in player.lengths:
+                if name not in histories:
+                    raise TaskError(f"{where}: player {player.name!r} has the length of {name!r}, which is none of its histories")
+                if (other := lengths.setdefault(name, player.name)) != player.name:
+                    raise TaskError(f"{where}: players {other!r} and {player.name!r} both have the length of {name!r}; give it to one of them")
             for name in player.fields:
                 at = known[name].of if known[name].leading else player.of
                 if player.of and at != player.of:
@@ -250,7 +256,7 @@ class Task:
         if not self.changes:  # a key that came later, too
             del data["changes"]
         for part, later in LATER.items():
-            data[part] = tuple({key: value for key, value in item.items() if (key, value) != later} for item in data[part])
+            data[part] = tuple({key: value for key, value in item.items() if key not in later or value != later[key]} for item in data[part])
         return data
 
     @classmethod
