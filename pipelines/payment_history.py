@@ -99,10 +99,12 @@ TASK = Task(
         Player(name="education", fields=("education",)),
     ),
     reasons=(
-        Reason(code="P1", player="lateness", text="How late payments were: {status.most} months at worst, {status.newest} in {last}"),
-        Reason(code="P2", player="utilisation", text="Share of the credit limit in use: {used.most} at most, {used.newest} in {last}"),
-        Reason(code="P3", player="payments", text="Amounts paid: {paid.newest} in {last}, {paid.total} in all months named"),
-        Reason(code="P4", player="billing", text="Size of the statements: {billed.newest} in {last}, {billed.most} at most"),
+        Reason(
+            code="P1", player="lateness", text="How late payments were: {status.most} months at worst, {status.newest} in {status.when}"
+        ),
+        Reason(code="P2", player="utilisation", text="Share of the credit limit in use: {used.most} at most, {used.newest} in {used.when}"),
+        Reason(code="P3", player="payments", text="Amounts paid: {paid.newest} in {paid.when}, {paid.total} in all months named"),
+        Reason(code="P4", player="billing", text="Size of the statements: {billed.newest} in {billed.when}, {billed.most} at most"),
         Reason(code="P5", player="history", text="Statements on file, the newest of {last}: how many there are, and how old"),
         Reason(code="P6", player="limit", text="Amount of the credit limit: {limit}"),
         Reason(code="P7", player="education", text="Level of education stated in the application"),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.explaining.runs import TASK
 from trmfin.errors import TaskError
-from trmfin.explaining.reasons import Checks, carrying, filled, jaccard, principal, told
+from trmfin.explaining.reasons import Checks, carrying, filled, jaccard, principal, told, unsure
 from trmfin.sequences.explained import Reason
 
 EVENTS = pl.DataFrame(
@@ -21,6 +21,7 @@ EVENTS = pl.DataFrame(
         "billed": [123_450, 200_000],
         "status": ["late", "paid"],
         "used": [0.123456, None],
+        "amount": [1_234_567.8, 999.5],
     }
 )
 SAMPLE = {"limit": 5_000_000, "education": None, "billed": 7}
@@ -36,7 +37,8 @@ def text(words: str, events: pl.DataFrame = EVENTS) -> str:
         ("{events} statements, {first} to {last}", "2 statements, 2024-03-01 to 2024-05-01"),
         ("{billed.most} and {billed.least}, {billed.newest}", "2,000.00 and 1,234.50, 2,000.00"),
         ("{billed.total} or {billed.mean}", "3,234.50 or 1,617.25"),
-        ("{status.newest}, {used.newest}", "paid, 0.1235"),
+        ("{status.newest}, {used.newest} in {used.when}", "paid, 0.1235 in 2024-03-01"),
+        ("{amount.most} and {amount.least}", "1,234,568 and 999.5"),
         ("limit {limit}, school {education}", "limit 50,000.00, school unknown"),
         ("own {billed}", "own 0.07"),
         ("{nothing.most} {nothing}", "unknown unknown"),
@@ -108,7 +110,7 @@ def test_jaccard() -> None:
 
 
 def checks(**changed: object) -> Checks:
-    good = {"residual": 1e-6, "unmapped": (), "stability": 1.0, "agreement": None, "protected": ()}
+    good = {"residual": 1e-6, "unmapped": (), "stability": 1.0, "protected": (), "silent": False, "unsure": None}
     return Checks(**(good | changed))  # type: ignore[arg-type]
 
 
@@ -119,7 +121,8 @@ def checks(**changed: object) -> Checks:
         ({"residual": float("nan")}, "residual", "miss the score's log-odds"),
         ({"unmapped": ("mystery",)}, "mapping", "no reason is written for mystery"),
         ({"stability": 0.6}, "stability", "under small noise the principal factors change"),
-        ({"agreement": 0.5}, "agreement", "the group's average and its rows name unlike factors"),
+        ({"silent": True}, "told", "the score is flagged, and no factor raises it"),
+        ({"unsure": ("bills",)}, "precision", "too few samples to say whether bills is among the principal factors"),
         ({"protected": ("sex",)}, "protected", "a field reads sex"),
     ],
 )
@@ -130,5 +133,17 @@ def test_a_failed_check_asks_for_a_person_and_says_why(changed: dict[str, object
 
 
 def test_checks_that_pass_ask_for_nobody() -> None:
-    assert checks().needs_human == () and checks(agreement=0.75).needs_human == ()
-    assert "agreement" not in checks().passed, "it was not asked"
+    assert checks().needs_human == () and checks(unsure=()).needs_human == ()
+    assert "precision" not in checks().passed, "values are exact"
+
+
+def test_events_that_were_known_late_are_dated_by_when_they_happened() -> None:
+    assert text("{first} to {last}: {status.newest}", EVENTS.reverse()) == "2024-03-01 to 2024-05-01: paid"
+
+
+def test_a_sampled_value_near_the_border_is_unsure() -> None:
+    values = np.array([0.9, 0.8, 0.7, 0.6, 0.5, -1.0])
+    assert unsure(values, np.full(6, 0.01)) == []
+    assert unsure(values, np.full(6, 0.04)) == [3, 4], "which of the two is the fourth?"
+    assert unsure(np.array([0.9, 0.004]), np.full(2, 0.01)) == [1], "it may be a principal factor, too"
+    assert unsure(np.array([0.9, -0.5]), np.full(2, 0.01)) == []

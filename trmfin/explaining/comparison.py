@@ -25,6 +25,7 @@ from trmfin.sequences.task import Task
 
 Form = Literal["average", "rows"]
 FORMS: tuple[Form, ...] = get_args(Form)
+BELOW_CUTOFF = ("near_cutoff_approved", "portfolio")  # groups that were chosen by the cut-off of the bundle's own policy
 Int = NDArray[np.int64]
 
 

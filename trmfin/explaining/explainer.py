@@ -16,10 +16,10 @@ from trmfin import __version__
 from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError
 from trmfin.explaining.case import MOMENT, Case, cases
-from trmfin.explaining.comparison import FORMS, Comparison, Form, comparison
+from trmfin.explaining.comparison import BELOW_CUTOFF, FORMS, Comparison, Form, comparison
 from trmfin.explaining.counterfactual import counterfactual
 from trmfin.explaining.players import VIEWS, View, players_of
-from trmfin.explaining.reasons import MOST_EVENTS, SIGN, Checks, Told, carrying, jaccard, principal, told
+from trmfin.explaining.reasons import MOST_EVENTS, SIGN, Checks, Told, carrying, jaccard, principal, told, unsure
 from trmfin.explaining.record import VERSION
 from trmfin.explaining.sampling import attributed
 from trmfin.explaining.shapley import Attribution, Game
@@ -55,10 +55,15 @@ class Asked:
             if value not in known:
                 raise ConfigError(f"explain: {what} {value!r} is unknown; choose one of {', '.join(known)}")
 
-    def check_for(self, bundle: Bundle) -> None:
-        """Raises ConfigError where the task's score is no log-odds, or the bundle lacks the comparison group."""
+    def check_for(self, bundle: Bundle, cutoff: float | None = None) -> None:
+        """Raises ConfigError where the score is no log-odds, or the bundle lacks the comparison group, or chose it by another cut-off."""
         if not has_log_odds(bundle.task):
             raise ConfigError(f"explain: the primary target of task {bundle.task.name!r} has no log-odds to explain")
+        if self.group in BELOW_CUTOFF and cutoff not in (None, bundle.policy.cutoff):
+            raise ConfigError(
+                f"explain: {self.group} lies below the bundle's cut-off of {bundle.policy.cutoff:g}, and the policy's is {cutoff:g}; "
+                "compare with all_applicants, or train the bundle for that policy"
+            )
         self.comparison(bundle, self.form)
 
     def comparison(self, bundle: Bundle, form: Form) -> Comparison:
@@ -150,7 +155,8 @@ class Explainer:
                 on_events = sign * pulls[case][place]
                 on_sample, on_events[0] = on_events[0], 0.0
                 whole = self._summed(sequences, rows[case], player) if on_sample > np.maximum(on_events, 0).sum() else []
-                found[case][names[player]] = whole or [str(ids[case][token]) for token in carrying(on_events)]
+                tokens = carrying(on_events) or np.flatnonzero(self.players.tokens == player)[-MOST_EVENTS:]  # all: it is their number
+                found[case][names[player]] = whole or [str(ids[case][token]) for token in tokens if ids[case][token]]
         return found
 
     def _summed(self, sequences: Sequences, row: int, player: int) -> list[str]:
@@ -167,19 +173,21 @@ class Explainer:
         carried: Mapping[Direction, Mapping[str, list[str]]],
         likeness: Mapping[str, Any],
     ) -> dict[str, Any]:
-        task, step = self.bundle.task, int(row["step"]) - 1
+        task, names, step = self.bundle.task, self.players.names, int(row["step"]) - 1
+        errors = values.standard_error
         mine = values.values[place, step]
         sample, found = case.sample.row(0, named=True), {}
         for direction in DIRECTIONS:
-            events = {name: case.events.filter(pl.col("event_id").is_in(ids)) for name, ids in carried[direction].items()}
-            found[direction] = told(task, self.players.names, mine, events, sample, direction)
+            events = {player: case.events.filter(pl.col("event_id").is_in(ids)) for player, ids in carried[direction].items()}
+            found[direction] = told(task, names, mine, events, sample, direction)
         reasons, unmapped = found["raises"]
         residual = float(values.base[place, step] + mine.sum() - row["logits"][step])
         checks = Checks(
             residual=residual,
             unmapped=unmapped,
             stability=likeness["jaccard"],
-            agreement=likeness.get("agreement"),
+            silent=bool(flagged(np.array([row["score"]]), self.bundle.policy)[0]) and not reasons,
+            unsure=None if errors is None else tuple(names[p] for p in unsure(mine, errors[place, step])),
             protected=tuple(sorted(set(task.protected) & {name for field in task.fields for name in field.reads})),
         )
         return self._identity(case, row) | {

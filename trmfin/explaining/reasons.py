@@ -25,8 +25,10 @@ LEAST = 0.005  # log-odds: nor is this, however little raises a score; far above
 CARRYING = 0.8  # of a player's pull on its events: the strongest events that together have so much carry the reason
 MOST_EVENTS = 12
 RESIDUAL = 1e-4  # log-odds
+SURE = 2.0  # standard errors
 ALIKE = 0.75  # Jaccard index of two sets of principal players
 UNKNOWN = "unknown"
+WHOLE = 1_000.0  # from here on a number is told without its decimals
 SIGN: dict[Direction, int] = {"raises": 1, "lowers": -1}
 Float = NDArray[np.float64]
 
@@ -50,8 +52,9 @@ class Checks:
     residual: float  # base + values less the logit in the run's table
     unmapped: tuple[str, ...]  # principal players without a reason
     stability: float  # Jaccard index of the principal players with those under small noise
-    agreement: float | None  # the same with the comparison group's rows, where its average was used; None = not asked
     protected: tuple[str, ...]  # protected columns among what fields read
+    silent: bool  # the score is flagged, and nothing raises it above the comparison's
+    unsure: tuple[str, ...] | None  # players told, or left out, within what sampling may be off by; None: values are exact
 
     @property
     def passed(self) -> dict[str, bool]:
@@ -60,8 +63,9 @@ class Checks:
             "mapping": not self.unmapped,
             "stability": self.stability >= ALIKE,
             "protected": not self.protected,
+            "told": not self.silent,
         }
-        return found if self.agreement is None else found | {"agreement": self.agreement >= ALIKE}
+        return found if self.unsure is None else found | {"precision": not self.unsure}
 
     @property
     def needs_human(self) -> tuple[str, ...]:
@@ -71,16 +75,28 @@ class Checks:
             "mapping": f"no reason is written for {', '.join(self.unmapped)}",
             "stability": f"under small noise the principal factors change (Jaccard index {self.stability:.2f}, below {ALIKE})",
             "protected": f"a field reads {', '.join(self.protected)}",
-            "agreement": f"the group's average and its rows name unlike factors (Jaccard index {self.agreement}, below {ALIKE})",
+            "told": "the score is flagged, and no factor raises it above the comparison's",
+            "precision": f"too few samples to say whether {', '.join(self.unsure or ())} is among the principal factors",
         }
         return tuple(words[name] for name, good in self.passed.items() if not good)
 
 
 def principal(values: Float, most: int = MOST) -> list[int]:
     """The players that raise a score most, strongest first; ties by the players' order. values: (M,)."""
-    least = max(LEAST_SHARE * float(values[values > 0].sum()), LEAST)
     order = np.argsort(-values, kind="stable")[:most]
-    return [int(player) for player in order if values[player] >= least]
+    return [int(player) for player in order if values[player] >= _least(values)]
+
+
+def _least(values: Float) -> float:
+    """What a principal player adds at least."""
+    return max(LEAST_SHARE * float(values[values > 0].sum()), LEAST)
+
+
+def unsure(values: Float, errors: Float) -> list[int]:
+    """Players that are told or left out by less than SURE standard errors of what sampling may be off by. values, errors: (M,)."""
+    best = np.append(np.sort(values)[::-1], -np.inf)
+    between = (best[MOST - 1] + best[MOST]) / 2 if len(values) > MOST else -np.inf
+    return [int(player) for player in np.flatnonzero(abs(values - max(_least(values), between)) < SURE * errors)]
 
 
 def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
@@ -139,7 +155,8 @@ class _Slots(dict[str, Any]):
     """Looks slots up when a text asks for them."""
 
     def __init__(self, events: pl.DataFrame, sample: Mapping[str, Any], money: Sequence[str]) -> None:
-        self.events, self.sample, self.money = events, sample, money
+        self.events = events.sort("event_time", maintain_order=True) if events.height else events
+        self.sample, self.money = sample, money
 
     def __missing__(self, name: str) -> Any:
         if name == "events":
@@ -147,23 +164,27 @@ class _Slots(dict[str, Any]):
         if name in ("first", "last"):
             times = self.events["event_time"] if self.events.height else None
             return shown(None if times is None else times[0 if name == "first" else -1], False)
-        return _Column(self.events[name] if name in self.events.columns else None, self.sample.get(name), name in self.money)
+        known = self.events.filter(pl.col(name).is_not_null()) if name in self.events.columns else None
+        return _Column(name, known, self.sample.get(name), name in self.money)
 
 
 class _Column:
     """A slot's column: itself the sample's value, its attributes statistics over events."""
 
-    def __init__(self, values: pl.Series | None, own: Any, money: bool) -> None:
-        self._known = None if values is None else values.drop_nulls()
+    def __init__(self, name: str, known: pl.DataFrame | None, own: Any, money: bool) -> None:
+        """known: the events that have a value, in time; None: they have no such column."""
+        self._known, self._values = known, None if known is None else known[name]
         self._own, self._money = own, money
 
     def __format__(self, form: str) -> str:
         return shown(self._own, self._money)
 
     def __getattr__(self, statistic: str) -> str:
-        known = self._known
-        if known is None or known.is_empty():
+        known = self._values
+        if self._known is None or known is None or known.is_empty():
             return UNKNOWN
+        if statistic == "when":
+            return shown(self._known["event_time"][-1], False)
         value = {"newest": known[-1], "least": known.min(), "most": known.max()}.get(statistic)
         if statistic in ("mean", "total"):
             value = known.mean() if statistic == "mean" else known.sum()
@@ -178,4 +199,6 @@ def shown(value: Any, money: bool) -> str:
         return f"{value / MINOR_UNITS:,.2f}"
     if isinstance(value, datetime | date):
         return f"{value:%Y-%m-%d}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= WHOLE else f"{value:.4g}"
+    return str(value)

@@ -45,9 +45,9 @@ class Records:
     asked: Asked
     tell: Tell = lambda cases, total: None
 
-    def described(self, bundle: Bundle) -> dict[str, Any]:
+    def described(self, bundle: Bundle, cutoff: float) -> dict[str, Any]:
         """What decides the records' bytes. Raises ConfigError where the bundle cannot be explained so: before anything is scored."""
-        self.asked.check_for(bundle)
+        self.asked.check_for(bundle, cutoff)
         return asdict(self.asked)
 
     def write(self, bundle: Bundle, source: Source, out: Path, job: dict[str, Any]) -> dict[str, Any]:

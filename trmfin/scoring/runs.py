@@ -81,8 +81,11 @@ Tell = Callable[[Progress], None]
 class Explaining(Protocol):
     """Writes records of a run's scores, after the scores and before the manifest. It lies above scoring: `trmfin.explaining`."""
 
-    def described(self, bundle: Bundle) -> dict[str, Any]:
-        """What of it decides the records' bytes: a part of the job. Raises ConfigError where the bundle cannot be explained so."""
+    def described(self, bundle: Bundle, cutoff: float) -> dict[str, Any]:
+        """What of it decides the records' bytes: a part of the job. cutoff: the policy's that scores are flagged by.
+
+        Raises ConfigError where the bundle cannot be explained so.
+        """
 
     def write(self, bundle: Bundle, source: Source, out: Path, job: dict[str, Any]) -> dict[str, Any]:
         """Write what is not there yet. Returns entries of the manifest, `files` (path → sha256) among them."""
@@ -117,6 +120,7 @@ def score_run(
     """
     started = datetime.now(UTC)
     policy = bundle.policy if policy is None else policy
+    explained = {} if explaining is None else {"explain": explaining.described(bundle, policy.cutoff)}
     bundle = replace(bundle, policy=policy if halt_epsilon is None else replace(policy, halt_epsilon=halt_epsilon))
     settings = checked_settings(bundle, steps=steps, batch_size=batch_size, threads=threads, shard_rows=shard_rows)
     if pipeline is None:
@@ -127,7 +131,7 @@ def score_run(
         remove_parts(out)
         if pipeline is not None:
             source = _prepare(pipeline, prepared, out, max_reject_share, bundle.task)
-        job = describe(bundle, source, settings) | ({} if explaining is None else {"explain": explaining.described(bundle)})
+        job = describe(bundle, source, settings) | explained
         if (out / MANIFEST).exists():
             return _already_finished(out, job, bundle.policy, source if here else None)
         done = _begin(out, job)

@@ -10,7 +10,7 @@ from trmfin.errors import TaskError
 
 Direction = Literal["raises", "lowers"]  # what a player does to a score
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-STATISTICS = ("newest", "least", "most", "mean", "total")  # of a column over the events that carry a reason
+STATISTICS = ("newest", "when", "least", "most", "mean", "total")  # of a column over the events that carry a reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,8 @@ class Reason:
     """What may be told to a person when a player raises the score, lowers it, or does either.
 
     The text may have slots, which the case fills: {events}, how many events carry the reason; {first} and {last}, the days of the
-    first and the last of them; {COLUMN}, a column of the sample; {COLUMN.STATISTIC}, one of STATISTICS over these events.
+    first and the last of them; {COLUMN}, a column of the sample; {COLUMN.STATISTIC}, one of STATISTICS over these events
+    that have a value: `newest` is that of the last of them, `when` its day.
     """
 
     code: str

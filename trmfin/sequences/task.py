@@ -20,7 +20,7 @@ HALT_RULES: tuple[HaltRule, ...] = ("exact", "no_further_gain")
 SUMMARIES = ("count", "mean", "min", "max")
 PLAIN = ("number", "signed_log", "category")  # transforms that tell a value itself
 FORMAT = 1
-LATER = {  # keys that came later, with their defaults: JSON without them keeps the hash of older tasks
+LATER: dict[str, dict[str, Any]] = {  # keys that came later, with their defaults: JSON without them keeps the hash of older tasks
     "histories": {"newest": 0},
     "fields": {"summary": ""},
     "players": {"of": "", "lengths": ()},
@@ -214,7 +214,9 @@ class Task:
                 if name not in histories:
                     raise TaskError(f"{where}: player {player.name!r} has the length of {name!r}, which is none of its histories")
                 if (other := lengths.setdefault(name, player.name)) != player.name:
-                    raise TaskError(f"{where}: players {other!r} and {player.name!r} both have the length of {name!r}; give it to one of them")
+                    raise TaskError(
+                        f"{where}: players {other!r} and {player.name!r} both have the length of {name!r}; give it to one of them"
+                    )
             for name in player.fields:
                 at = known[name].of if known[name].leading else player.of
                 if player.of and at != player.of:
@@ -256,7 +258,9 @@ class Task:
         if not self.changes:  # a key that came later, too
             del data["changes"]
         for part, later in LATER.items():
-            data[part] = tuple({key: value for key, value in item.items() if key not in later or value != later[key]} for item in data[part])
+            data[part] = tuple(
+                {key: value for key, value in item.items() if key not in later or value != later[key]} for item in data[part]
+            )
         return data
 
     @classmethod
