@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,23 @@ def test_a_bundle_is_adapted_to_confirmed_cases_in_a_file(world: Path, tmp_path:
     assert run(world, "--out", tmp_path / "short", *short, config=False).exit_code == 0
     told = Bundle.load(tmp_path / "short").card["adapted"]["training"]
     assert (told["steps"], told["frozen"]) == (2, ["core"])
+
+
+def test_an_adapted_bundle_says_that_its_metrics_are_of_the_bundle_before(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.toml").write_text("[training]\nsteps = 2")
+    bundles = [world / "bundle", tmp_path / "once", tmp_path / "twice"]
+    for number, (base, out) in enumerate(pairwise(bundles), start=1):
+        short = ("--from", base, "--cases", cases_of(world, tmp_path / "cases.csv", number), "--config", tmp_path / "short.toml")
+        assert run(world, "--out", out, *short, config=False).exit_code == 0
+    first, once, twice = map(Bundle.load, bundles)
+    assert {name: value for name, value in twice.card.items() if name != "adapted"} == first.card, "what it was trained on, too"
+    told = twice.card["adapted"]
+    assert (told["cases"], told["bundle"], told["before"]["cases"], told["before"]["bundle"]) == (2, once.sha256, 1, first.sha256)
+    assert told["prepared"] == first.card["prepared"] and told["pipeline"] == first.card["pipeline"]
+    card = (tmp_path / "twice" / "model-card.md").read_text()
+    assert card.index("These weights were not judged") < card.index("## Outcomes")
+    assert card.index(f"From bundle `{once.sha256}`, with 2 confirmed") < card.index(f"From bundle `{first.sha256}`, with 1 confirmed")
+    assert "## Adapted" not in (world / "bundle" / "model-card.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,10 @@ def main(
         _check_free(out, resume, force)
         if base is not None and cases is not None:
             bundle = _adapted(base, cases, sequences, config, seed, side_by_side)
+            bundle.card["adapted"].update(about)  # what else the card says is of the data that the base was trained on
         else:
             bundle = _trained(sequences, recipe, out / UNFINISHED, max_seconds, side_by_side)
-        bundle.card.update(about)
+            bundle.card.update(about)
         sha256 = bundle.save(out)
         _report(bundle.card, sha256, out)
         _remove_training(out / UNFINISHED)

@@ -20,6 +20,7 @@ from trmfin.learn.tables import fairness_parts
 from trmfin.sequences.explained import Player, Reason
 
 CLIENTS = 600
+FLAGGED = 60
 REASONS = (
     Reason(code="B1", player="billed", text="bills", direction="raises"),
     Reason(code="B2", player="billed", text="bills", direction="lowers"),  # is told of what lowers a score, never here
@@ -40,14 +41,16 @@ def world() -> World:
     task = replace(PANEL, protected=("region", "kind", "unheard"), players=players, reasons=REASONS)
     made = scored(replace(prepared, samples=samples), task)
     near = reference(made.sequences, made.rows, None, 0.5).with_columns(group=pl.lit("near_cutoff_approved"))
-    return replace(made, bundle=replace(made.bundle, reference=near))
+    highest = with_flags(bundle_predictions(made.bundle, made.prepared))["p"].top_k(FLAGGED)
+    policy = replace(made.bundle.policy, cutoff=float(highest.min()))  # type: ignore[arg-type]
+    return replace(made, bundle=replace(made.bundle, reference=near, policy=policy))
 
 
 def test_shares_are_those_of_the_flagged_one_by_one(world: World) -> None:
     predictions = bundle_predictions(world.bundle, world.prepared)
     found = reason_mix(world.bundle, world.prepared, predictions)
-    flagged = with_flags(predictions).filter(pl.col("flag") == 1)["sample_id"].to_list()
-    assert found["cases"] == len(flagged) == 60 and [attribute["name"] for attribute in found["attributes"]] == ["region"]
+    flagged = with_flags(predictions, world.bundle.policy.cutoff).filter(pl.col("flag") == 1)["sample_id"].to_list()
+    assert found["cases"] == len(flagged) == FLAGGED and [attribute["name"] for attribute in found["attributes"]] == ["region"]
     players = players_of(world.bundle.task)
     game = Game.of(world.bundle, players, comparison(world.bundle.task, world.bundle.reference, "near_cutoff_approved"))
     values = exact(game, world.sequences, np.array([int(name[1:]) for name in flagged])).values[:, -1]

@@ -141,3 +141,12 @@ def test_a_column_that_the_samples_lack_is_said_and_nothing_protected_gives_no_t
     ]
     assert sections({"fairness": found}) == ["\n".join(f"- {note}" for note in found["notes"])]
     assert fairness(predictions(P, Y), SAMPLES, ()) is None and sections({"fairness": None}) == []
+
+
+def test_a_policys_cut_off_flags_in_place_of_a_share() -> None:
+    by_share, by_policy = fairness(predictions(P, Y), SAMPLES, ("sex",)), fairness(predictions(P, Y), SAMPLES, ("sex",), 0.5)
+    assert by_policy == by_share | {"cutoff": 0.5, "flagged_share": 0.1}, "a hundred scores are above one half"
+    half = fairness(predictions(P, Y), SAMPLES, ("sex",), float(np.median(P)))
+    a, b = half["attributes"][0]["models"]["trm"]["groups"]
+    assert half["flagged_share"] == 0.5 and a["flagged"] * 400 + b["flagged"] * 600 == pytest.approx(500)
+    assert fairness(predictions(P, Y), SAMPLES, ("sex",), 0.99)["attributes"][0]["models"]["trm"]["air"]["value"] == 1, "nobody is flagged"

@@ -35,12 +35,12 @@ def reason_mix(
 ) -> dict[str, Any]:
     """Per protected column and reason: the share of each group's flagged samples that is told it, and the largest difference.
 
-    predictions: as `bundle_predictions` gives them. At most CASES flagged samples are explained, evenly spaced by score, by exact
-    Shapley values of the last step's log-odds against the average of COMPARED_WITH. Columns in which fewer than two groups have
-    LEAST of them are left out; where none is left, nothing is explained. tell: called with the cases done so far and all. Raises
-    ConfigError where the bundle lacks the group.
+    predictions: as `bundle_predictions` gives them, flagged by the bundle's policy. At most CASES flagged samples are explained, evenly
+    spaced by score, by exact Shapley values of the last step's log-odds against the average of COMPARED_WITH. Columns in which fewer
+    than two groups have LEAST of them are left out; where none is left, nothing is explained. tell: called with the cases done so far
+    and all. Raises ConfigError where the bundle lacks the group.
     """
-    task, flagged = bundle.task, with_flags(predictions).filter(pl.col("flag") == 1).sort("p", "sample_id")
+    task, flagged = bundle.task, with_flags(predictions, bundle.policy.cutoff).filter(pl.col("flag") == 1).sort("p", "sample_id")
     if len(flagged) > CASES:
         flagged = flagged[np.linspace(0, len(flagged) - 1, CASES).round().astype(np.int64).tolist()]
     columns = {name: groups for name in task.protected if (groups := _groups(flagged, predictions, data.samples, name))}

@@ -135,6 +135,7 @@ def adapt(
     ]
     members = run_jobs(jobs, min(workers, len(jobs)), tell)
     told = {
+        "before": bundle.card.get("adapted"),
         "bundle": bundle.sha256,
         "cases": len(cases),
         "rehearsed": min(len(thinned(known, old, recipe.training)), REHEARSED),

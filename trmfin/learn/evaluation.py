@@ -102,19 +102,27 @@ def of_bundle(bundle: Bundle, data: Prepared, *, fair: bool) -> Evaluation:
         "notes": numbers.notes(predictions, None, len(data.samples)),
         "windows": ["all samples"],
     }
-    report |= _of_any(predictions, data, bundle.task, bundle.policy.costs, truth, fair)
+    report |= _of_any(predictions, data, bundle.task, bundle.policy.costs, truth, fair, bundle.policy.cutoff)
     return Evaluation(report=report, predictions=predictions)
 
 
-def _of_any(predictions: pl.DataFrame, data: Prepared, task: Task, costs: Costs, truth: pl.DataFrame | None, fair: bool) -> dict[str, Any]:
-    """The numbers of any predictions, of a contest or of a bundle."""
+def _of_any(
+    predictions: pl.DataFrame,
+    data: Prepared,
+    task: Task,
+    costs: Costs,
+    truth: pl.DataFrame | None,
+    fair: bool,
+    cutoff: float | None = None,
+) -> dict[str, Any]:
+    """The numbers of any predictions, of a contest or of a bundle, which has a policy's cut-off."""
     models = numbers.models(predictions)
     return {
         "task": task.name,
         "models": models,
         "seconds": {name: entry["seconds"] for name, entry in models.items()},
         "costs": numbers.expected_costs(predictions, costs),
-        "fairness": fairness(predictions, data.samples, task.protected) if fair else None,
+        "fairness": fairness(predictions, data.samples, task.protected, cutoff) if fair else None,
         "steps": numbers.steps(predictions),
         "halting": numbers.halting(predictions),
         "gaps_closed": {} if truth is None else numbers.gaps_closed(predictions, truth),

@@ -1,7 +1,8 @@
 """Fairness tables: how scores and flags fall on the groups of protected attributes.
 
 Protected columns lie beside the samples and are never features; here they are joined to predictions on test rows, all folds
-together. A sample is flagged where its score is in the riskiest SHARE of its fold, so that every model flags as many.
+together. A sample is flagged where its score is at or above a policy's cut-off, or, where there is none, in the riskiest SHARE of
+its fold, so that every model flags as many.
 
 Terms. Adverse impact ratio (AIR): the lowest group's share not flagged over the highest's; below .8 is the four-fifths rule of
 29 CFR 1607.4(D), which is about hiring and is quoted for credit too. Demographic parity difference: highest less lowest share
@@ -33,15 +34,17 @@ MANY = 10  # values from which on ages are put into bands
 OTHER, UNKNOWN = "other", "unknown"
 
 
-def fairness(predictions: pl.DataFrame, samples: pl.DataFrame, protected: tuple[str, ...]) -> dict[str, Any] | None:
+def fairness(
+    predictions: pl.DataFrame, samples: pl.DataFrame, protected: tuple[str, ...], cutoff: float | None = None
+) -> dict[str, Any] | None:
     """Per protected column, group and model the rates above, and the three gaps with 95 % bootstrap intervals.
 
     predictions: as `contest.hold` gives them, all labels; samples: sample_id and the protected columns, (N,) rows of which
-    some are tested. None where nothing is protected; what cannot be shown is said under `notes`.
+    some are tested. cutoff: see `with_flags`. None where nothing is protected; what cannot be shown is said under `notes`.
     """
     if not protected:
         return None
-    final = with_flags(predictions)
+    final = with_flags(predictions, cutoff)
     notes, attributes = [], []
     for name in protected:
         groups = groups_of(final, samples, name)
@@ -52,12 +55,18 @@ def fairness(predictions: pl.DataFrame, samples: pl.DataFrame, protected: tuple[
         rows = final.join(groups.of_sample, on="sample_id")
         models = {model: _one(rows.filter(pl.col("model") == model), groups) for model in MODELS if model in rows["model"]}
         attributes.append({"name": name, "models": models})
-    return {"flagged_share": SHARE, "attributes": attributes, "notes": notes}
+    rule = {"flagged_share": SHARE} if cutoff is None else {"cutoff": cutoff, "flagged_share": float(final["flag"].mean() or 0)}  # type: ignore[arg-type]
+    return rule | {"attributes": attributes, "notes": notes}
 
 
-def with_flags(predictions: pl.DataFrame) -> pl.DataFrame:
-    """Last steps of the models that are compared, with their `flag`: the riskiest SHARE of each model, seed and fold."""
+def with_flags(predictions: pl.DataFrame, cutoff: float | None = None) -> pl.DataFrame:
+    """Last steps of the models that are compared, with their `flag`: scores at or above the cut-off.
+
+    cutoff: None = the riskiest SHARE of each model, seed and fold.
+    """
     final = last_steps(predictions).filter(pl.col("model").is_in(MODELS))
+    if cutoff is not None:
+        return final.with_columns(flag=(pl.col("p") >= cutoff).cast(pl.Float64))
     return pl.concat([part.with_columns(flag=flagged(part["p"].to_numpy())) for part in final.partition_by("model", "seed", "fold")])
 
 

@@ -24,6 +24,8 @@ def model_card(card: Mapping[str, Any], task: Task, policy: Policy) -> str:
 def _lines(card: Mapping[str, Any], task: Task, policy: Policy) -> Iterator[str]:
     yield f"# Model card: {task.name}"
     yield from _part("Purpose", f"{card.get('purpose', task.target(task.primary).meaning)}.")
+    if "adapted" in card:
+        yield from _part("Adapted", *_adapted(card["adapted"]))
     yield from _part("Materiality", f"{THEIRS} How much hangs on its decisions, and who is accountable for them.")
     data = card.get("data", {})
     if data:
@@ -49,6 +51,17 @@ def _part(title: str, *lines: str) -> Iterator[str]:
     yield f"## {title}"
     yield ""
     yield from lines
+
+
+def _adapted(adapted: Mapping[str, Any]) -> Iterator[str]:
+    """What the weights learnt since the rest of the card was written, the newest first."""
+    yield "**Data window, outcomes and triggers below are of the bundle before. These weights were not judged: evaluate them.**"
+    yield ""
+    now: Mapping[str, Any] | None = adapted
+    while now:
+        yield f"- From bundle `{now['bundle']}`, with {now['cases']:,} confirmed cases; {now['rehearsed']:,} samples of before rehearsed."
+        yield from (f"  - `{name}` sha256 `{sha}`" for name, sha in sorted(now.get("prepared", {}).items()))
+        now = now.get("before")
 
 
 def _method(card: Mapping[str, Any]) -> Iterator[str]:

@@ -36,8 +36,8 @@ WORDS = {  # section → what its tables show and how to read them
         "as many events the riskiest tenth holds as a random tenth; Gini is 2 AUC - 1."
     ),
     "fairness": (
-        "Protected attributes are never features; here test scores are split by them, all folds together. Flagged is the riskiest "
-        "{flagged_share:.0%} of each fold, for every model alike. Mean score / base rate is calibration-in-the-large: above 1, "
+        "Protected attributes are never features; here test scores are split by them, all folds together. Flagged is {rule}. "
+        "Mean score / base rate is calibration-in-the-large: above 1, "
         "the group's risk is overstated. The last table compares the two groups that differ most. AIR (adverse impact ratio) is "
         "the lowest share *not* flagged over the highest: 1 is equal, below .8 fails the four-fifths rule. The demographic parity "
         "difference is between shares flagged, the equal opportunity difference between true positive rates (TPR). Groups picked "
@@ -63,6 +63,8 @@ WORDS = {  # section → what its tables show and how to read them
         "speak for TRM; an interval that holds 0 is no evidence of a difference."
     ),
 }
+FLAGGED_BY_POLICY = "every score of {cutoff:.4f} or more, by the bundle's policy ({flagged_share:.1%} of all)"
+FLAGGED_BY_SHARE = "the riskiest {flagged_share:.0%} of each fold, for every model alike"
 REASON_MIX = (
     "What the flagged of each group are told, of {cases} that were explained against the average of {compared_with}: the share with a "
     "reason among their four, and the share with it first. Behind each group, in brackets, how many of its samples were explained. The "
@@ -121,7 +123,11 @@ def sections(report: dict[str, Any]) -> list[str]:
 
 def _words(key: str, report: dict[str, Any]) -> str:
     """The paragraph over a section, with the numbers of this report where it names some."""
-    return WORDS[key].format(**report[key]) if key in ("alerts", "costs", "fairness") else WORDS[key]
+    if key == "fairness":
+        told = report[key]
+        rule = FLAGGED_BY_POLICY if "cutoff" in told else FLAGGED_BY_SHARE
+        return WORDS[key].format(rule=rule.format(**told))
+    return WORDS[key].format(**report[key]) if key in ("alerts", "costs") else WORDS[key]
 
 
 def model_table(models: dict[str, Any]) -> str:
