@@ -44,7 +44,9 @@ def test_a_record_that_needs_a_person_says_so_first(made: Made, tmp_path: Path) 
     forged(0, lambda r: r.update(needs_human=["a check failed <b>"]))(folder)
     name = records_of(folder)[0]["sample_id"]
     printed = run(folder, "--id", name).stdout
-    assert printed.index("A PERSON MUST LOOK, no reason is released:\n  a check failed <b>") < printed.index("reasons")
+    assert printed.index("A PERSON MUST LOOK before a reason is released:\n  a check failed <b>") < printed.index(
+        "candidates for reasons, not released"
+    )
     assert "A person must look: a check failed &lt;b&gt;." in run(folder, "--id", name, "--format", "html").stdout
 
 

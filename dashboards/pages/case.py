@@ -26,7 +26,7 @@ from dashboards.frame import (
 )
 from trmfin.explaining.charts import NEITHER, by_step, events_of, gaps, timeline, waterfall
 from trmfin.explaining.exports import browser, notice, pdf
-from trmfin.explaining.pages import as_html, as_json, compared, otherwise
+from trmfin.explaining.pages import as_html, as_json, compared, otherwise, reasons_title
 from trmfin.explaining.peers import peers
 from trmfin.explaining.record import record_of
 from trmfin.scoring.queue import next_case
@@ -132,7 +132,7 @@ with left:
     else:
         for why in record["needs_human"]:
             st.warning(f"A person must look: {why}.")
-        st.subheader("Why")
+        st.subheader(reasons_title(record) if record["needs_human"] else "Why")
         told(record["reasons"])
         if not record["reasons"]:
             st.markdown("Nothing raises this score above the comparison's.")

@@ -31,10 +31,10 @@ def as_text(record: Mapping[str, Any]) -> Iterator[str]:
     yield compared(record)
     yield ""
     if record["needs_human"]:
-        yield "A PERSON MUST LOOK, no reason is released:"
+        yield "A PERSON MUST LOOK before a reason is released:"
         yield from (f"  {why}" for why in record["needs_human"])
         yield ""
-    yield "reasons"
+    yield reasons_title(record).lower()
     yield from map(_told, record["reasons"])
     if not record["reasons"]:
         yield "  none: nothing raises this score above the comparison's"
@@ -64,7 +64,7 @@ def as_html(record: Mapping[str, Any]) -> str:
     attribution, steps = record["attribution"], record["inference"]["step"]
     title = escape(f"{record['application']}: {record['sample_id']}")
     warned = "".join(f"<p class=warn>A person must look: {escape(why)}.</p>" for why in record["needs_human"])
-    reasons = _reason_table("Reasons", record["reasons"])
+    reasons = _reason_table(reasons_title(record), record["reasons"])
     lowering = _reason_table("What lowers the score", record["mitigating"]) if record["mitigating"] else ""
     changed = f"<h2>What would have led to another result</h2><p>{escape(otherwise(record))}.</p>" if record["counterfactual"] else ""
     largest = max(map(abs, attribution["values"].values())) or 1.0
@@ -89,6 +89,11 @@ def as_html(record: Mapping[str, Any]) -> str:
         f"<h2>Log-odds added by each player, after each step</h2><table><tr><th>player{heads}<th>{players}{ends}</table>"
         f"<h2>Record</h2><p class=muted>Checks: {checks}.</p><table>{facts}</table></html>\n"
     )
+
+
+def reasons_title(record: Mapping[str, Any]) -> str:
+    """What the reasons are until a person has looked, where one must."""
+    return "Candidates for reasons, not released" if record["needs_human"] else "Reasons"
 
 
 def as_json(record: Mapping[str, Any]) -> str:
