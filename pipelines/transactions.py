@@ -203,7 +203,7 @@ def _of_card(days: int) -> tuple[pl.Expr, pl.Expr]:
 
 def _of_terminal(days: int) -> tuple[pl.Expr, pl.Expr]:
     """How many transactions at the terminal in so many days whose verdict is known, and the share of frauds among them."""
-    bad = (pl.col("verdict") == "fraud").fill_null(False)
-    count, frauds = (_before(value, "terminal_id", days + LABEL_DAYS) - _before(value, "terminal_id", LABEL_DAYS) for value in (ONE, bad))
+    known, bad = pl.col("verdict").is_not_null(), (pl.col("verdict") == "fraud").fill_null(False)
+    count, frauds = (_before(each, "terminal_id", days + LABEL_DAYS) - _before(each, "terminal_id", LABEL_DAYS) for each in (known, bad))
     share = pl.when(count > 0).then(frauds / count).otherwise(0.0)
     return count.alias(f"terminal_count_{days}d"), share.alias(f"terminal_fraud_share_{days}d")

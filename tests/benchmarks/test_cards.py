@@ -22,6 +22,9 @@ def test_features_of_worlds_and_of_wide_events_are_built_and_counted() -> None:
     assert len(head.split()) >= len(features.HEADS) and wide.startswith("20,000 events of 25 columns: windows ")
 
 
+DAY = 86_400_000_000  # microseconds
+
+
 def small() -> adaptation.World:
     world = transactions.World(customers=1_200, terminals=2_400, days=76, seed=3, new_from=54)
     return adaptation.World(table=transactions.simulate(world), new=transactions.NEW, begins=date(2018, 5, 25))
@@ -31,6 +34,9 @@ def test_cases_come_before_the_test_and_training_before_the_cases() -> None:
     setting = adaptation.made_ready(small())
     as_of = setting.sequences.as_of
     assert as_of[setting.train].max() < as_of[setting.cases].min() and as_of[setting.cases].max() < as_of[setting.test].min()
+    first_day = as_of[setting.test].min() // DAY * DAY
+    known_at = setting.sequences.targets.known_at["fraud"]
+    assert known_at[setting.train].max() <= known_at[setting.cases].max() <= first_day, "every verdict is known when the test begins"
     assert (setting.scenario[setting.cases] == setting.new).all() and not (setting.scenario[setting.train] == setting.new).any()
     kinds = setting.scenario[setting.test]
     assert (kinds == setting.new).sum() > 10 and ((kinds > 0) & (kinds != setting.new)).sum() > 10
@@ -56,3 +62,12 @@ def test_the_table_has_means_and_what_is_lost_against_the_models_own_base() -> N
     lines = [line.split() for line in adaptation.table(found)]
     assert lines[3] == ["trm", "adapted", "5", "2", "0.500", "0.100", "0.650", "0.050", "0.000", "3.0"]
     assert lines[4] == ["lightgbm", "warm", "5%", "5", "1", "0.300", "0.500", "0.100", "1.0"]
+
+
+def test_the_table_has_what_trm_finds_more_on_the_same_draws() -> None:
+    rows = [("trm base", 0, 0, 0.1, 0.7, 0.0), ("lightgbm base", 0, 0, 0.2, 0.6, 0.0)]
+    rows += [("trm adapted", 5, draw, 0.5 + 0.1 * draw, 0.6, 3.0) for draw in range(3)]
+    rows += [("lightgbm retrained 25%", 5, draw, 0.4, 0.5 + 0.1 * draw, 1.0) for draw in range(2)]
+    found = pl.DataFrame(rows, schema=["model", "cases", "draw", "new", "old", "seconds"], orient="row")
+    (less,) = [line.split() for line in adaptation.table(found) if line.startswith("  less")]
+    assert less == ["less", "lightgbm", "retrained", "25%", "5", "2", "+0.150", "0.050", "+0.050", "0.050"]

@@ -109,6 +109,13 @@ def test_nothing_that_comes_later_and_no_label_inside_the_delay_changes_features
         np.testing.assert_array_equal(mine.codes[:5] > 0, theirs.codes[:5] > 0)
 
 
+def test_transactions_without_a_verdict_are_not_counted_at_the_terminal() -> None:
+    counts = [f"terminal_count_{days}d" for days in (1, 7, 30)]
+    made = (prepared(table(*STREAM)), prepared(table(*((*row[:4], None) for row in STREAM))))
+    judged, open_ones = (USE.challenger_features(each).select(counts) for each in made)
+    assert judged.sum_horizontal().sum() > 0 and open_ones.sum_horizontal().sum() == 0
+
+
 @cache
 def handbook(data: Path) -> Prepared:
     return apply(USE, read_raws(USE, data / "card_fraud_handbook"), NOW)

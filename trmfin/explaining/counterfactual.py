@@ -1,7 +1,8 @@
 """Counterfactuals: the smallest change of what could have been otherwise that moves a score across the cut-off.
 
 Values are tried that training data had, bin by bin; raw columns are changed and the case is encoded and scored again, so that
-ratios and gaps follow. A change is as large as the share of the data it passes over. "None within these bounds" is an answer.
+ratios and gaps follow. A change is as large as the share of these values that it passes over; one category for another passes over
+one. "None within these bounds" is an answer.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Counterfactual:
 
     changes: tuple[Changed, ...]
     score: float  # with the changes; without any where nothing was found
-    size: float  # sum over cells of the share of the data between before and after
+    size: float  # sum over cells of the share of the values tried that lie between before and after
 
     def to_json(self) -> dict[str, Any]:
         cells = [{"column": c.column, "event_id": c.event_id, "before": plain(c.before), "after": plain(c.after)} for c in self.changes]
@@ -132,11 +133,14 @@ def _tried(cell: _Cell) -> Iterator[Any]:
 
 
 def _size(plan: Plan) -> float:
-    """Sum over cells of the share of the data between before and after, at least a step of the grid."""
+    """Sum over cells of the share of the values tried that lie between before and after, at least one; categories have no between."""
     total = 0.0
     for cell, value in plan.items():
-        places = [np.searchsorted(np.array(cell.values), each) for each in (cell.before, value)]
-        total += max(abs(int(places[0]) - int(places[1])), 1) / len(cell.values)
+        passed = 1
+        if not isinstance(value, str):
+            before, after = (int(np.searchsorted(np.array(cell.values), each)) for each in (cell.before, value))
+            passed = max(abs(before - after), 1)
+        total += passed / len(cell.values)
     return total
 
 
