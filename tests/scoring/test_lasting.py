@@ -102,7 +102,7 @@ def test_a_state_that_was_altered_or_is_of_another_bundle_is_refused(stage: tupl
         step(stream, prepared, 0, 5)
         stream.checkpoint()
     other = bundle_for(prepared, bundle.task)
-    with pytest.raises(RunError, match="of bundle .* expected format 1 and bundle 000000000000"), lasting(other, tmp_path):
+    with pytest.raises(RunError, match="of bundle .* expected format 2 and bundle 000000000000"), lasting(other, tmp_path):
         pass
     path = tmp_path / f"{STATE}00000001" / "card.npy"
     data = bytearray(path.read_bytes())

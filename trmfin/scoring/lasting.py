@@ -42,10 +42,11 @@ from trmfin.scoring.rings import Rings
 from trmfin.scoring.scores import Scores
 from trmfin.scoring.stream import Stream
 
-FORMAT = 1
+FORMAT = 2
 STATE, LOG, MANIFEST, TEXTS = "state-", "log-", "manifest.json", "texts.parquet"
 DIGEST = 16  # bytes of each record's hash
 HEAD = 8 + DIGEST
+GONE = np.dtype([("place", "i8"), ("id", "u8")])
 
 
 @contextmanager
@@ -154,9 +155,10 @@ def write_state(stream: Stream, folder: Path) -> None:
     for name, rings in stream.rings.items():
         with replacing(folder / f"{name}.npy") as file:
             np.save(file, np.zeros(0, rings.dtype))  # tells the type where no key has come yet
-            for block, counts in zip(rings.blocks, rings.counts, strict=True):
-                np.save(file, block)
-                np.save(file, counts)
+            np.save(file, np.array([(place, one) for place, ids in rings.gone.items() for one in sorted(ids)], GONE))
+            for arrays in zip(rings.blocks, rings.counts, rings.lost, strict=True):
+                for array in arrays:
+                    np.save(file, array)
         keys = pl.DataFrame(list(rings.places), schema=dict.fromkeys(rings.history.keys, pl.String), orient="row")
         write_parquet(keys, folder / f"{name}.parquet")
     write_parquet(pl.DataFrame({"text": list(stream.texts)}, schema={"text": pl.String}), folder / TEXTS)
@@ -187,4 +189,8 @@ def read_state(stream: Stream, folder: Path) -> None:
                 parts.append(np.load(file))
         keys = read_parquet(folder / f"{history.name}.parquet", RunError)
         places = {key: place for place, key in enumerate(keys.iter_rows())}
-        stream.rings[history.name] = Rings(history=history, dtype=parts[0].dtype, places=places, blocks=parts[1::2], counts=parts[2::2])
+        empty, gone, *arrays = parts
+        rings = Rings(history=history, dtype=empty.dtype, places=places, blocks=arrays[::3], counts=arrays[1::3], lost=arrays[2::3])
+        for place, one in gone.tolist():
+            rings.gone.setdefault(place, set()).add(one)
+        stream.rings[history.name] = rings
