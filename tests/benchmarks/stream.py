@@ -2,9 +2,10 @@
 
     python tests/benchmarks/stream.py [--entities 1000000] [--transactions 5000] [--preset tiny] [--lasting]
 
-A stream over the transactions pipeline holds so many cards and terminals, half of each, their windows filled to the end; then
-transactions of these come one by one, in one thread. The network is untrained, of --preset: its speed does not depend on the
-weights. The transactions are a simulated world's, their cards and terminals drawn anew over all that there are.
+A stream over the transactions pipeline holds so many cards and terminals, half of each, and of each as many events as it ever
+keeps, an hour apart; then transactions of these come one by one, in one thread, and each takes the place of an older one. The
+network is untrained, of --preset: its speed does not depend on the weights. The transactions are a simulated world's, their cards
+and terminals drawn anew over all that there are.
 
 prepare   a raw row through the pipeline's schema and `prepare`: what a caller does who has raw rows
 step      the prepared row encoded, its two windows found, the network, calibration, the transaction taken in
@@ -32,6 +33,7 @@ sys.path.insert(0, str(CHECKOUT))
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
 CHUNK = 20_000  # events taken in at once while windows are made
+HOUR = 3_600_000_000  # microseconds
 
 
 def resident_mib() -> float:
@@ -80,7 +82,7 @@ def untrained(use: Any, preset: str, raw: pl.DataFrame) -> Any:
 
 
 def fill(stream: Any, prepare: Any, entities: int, raw: pl.DataFrame) -> None:
-    """Make every entity's window, and touch all of it: what is not touched, the system does not hand out."""
+    """Make every entity's window, full: one transaction is taken in, and stands in all places under identities and times of its own."""
     half = entities // 2
     for first in range(0, half, CHUNK):
         count = min(CHUNK, half - first)
@@ -93,9 +95,22 @@ def fill(stream: Any, prepare: Any, entities: int, raw: pl.DataFrame) -> None:
         )
         stream.take(prepare(rows)[0])
     for rings in stream.rings.values():
-        for block, counts in zip(rings.blocks, rings.counts, strict=True):
-            block[...] = np.repeat(block[:, :1], rings.width, axis=1)
-            counts[...] = counts  # noqa: PLW0127  touched, as they stand
+        before = np.arange(-rings.width + 1, 1)
+        for place, (block, counts, lost) in enumerate(zip(rings.blocks, rings.counts, rings.lost, strict=True)):
+            used = min(len(block), len(rings.places) - place * len(block))
+            block[:used] = np.repeat(block[:used, :1], rings.width, axis=1)
+            block["id"][:used] += before.astype(np.uint64)
+            for name in ("known_at", "operand time event_time"):
+                block[name][:used] += before * HOUR
+            counts[:used], lost[:used] = rings.width, True
+
+
+def held(stream: Any) -> dict[str, int]:
+    """History → how many events the emptiest of its windows holds, those beyond a window's length included."""
+    return {
+        name: min(int(counts[: len(rings.places) - place * len(counts)].min()) for place, counts in enumerate(rings.counts))
+        for name, rings in stream.rings.items()
+    }
 
 
 def measured(entities: int, transactions: int, preset: str, lasting: bool) -> list[str]:
@@ -122,7 +137,7 @@ def measured(entities: int, transactions: int, preset: str, lasting: bool) -> li
             stream = Stream(bundle) if durable is None else durable.stream
             before, began = resident_mib(), time.perf_counter()
             fill(stream, prepare, entities, raw)
-            filling, held = time.perf_counter() - began, resident_mib() - before
+            filling, resident = time.perf_counter() - began, resident_mib() - before
             times = []
             for place in range(len(raw)):
                 began = time.perf_counter()
@@ -131,11 +146,14 @@ def measured(entities: int, transactions: int, preset: str, lasting: bool) -> li
                 (durable or stream).step(events, samples)
                 times.append((middle - began, time.perf_counter() - middle))
     parts = np.array(times[len(times) // 10 :]) * 1e3  # the first tenth warms up
-    lines = [f"{stream.entities:,} entities (windows filled in {filling:.0f} s), {len(parts):,} transactions, preset {preset}, one thread"]
+    events = ", ".join(f"{count} events a {name}" for name, count in held(stream).items())
+    lines = [
+        f"{stream.entities:,} entities, {events} (filled in {filling:.0f} s), {len(parts):,} transactions, preset {preset}, one thread"
+    ]
     for name, values in (("prepare", parts[:, 0]), ("step", parts[:, 1]), ("both", parts.sum(1))):
         lines.append(f"{name:8} ms: p50 {np.median(values):6.2f}  p99 {np.quantile(values, 0.99):6.2f}  most {values.max():6.2f}")
     lines.append(
-        f"memory: {held / 1024:.2f} GiB resident for the windows, {held * 2**20 / stream.entities:,.0f} bytes an entity, "
+        f"memory: {resident / 1024:.2f} GiB resident for the windows, {resident * 2**20 / stream.entities:,.0f} bytes an entity, "
         f"{stream.bytes / stream.entities:,.0f} of them the window; process {resident_mib() / 1024:.2f} GiB"
     )
     return lines

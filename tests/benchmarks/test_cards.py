@@ -7,13 +7,42 @@ import polars as pl
 import pytest
 
 from tests.benchmarks import adaptation, features, stream
+from trmfin.data.files import raw_from_frame
+from trmfin.data.prepared import apply
 from trmfin.data.simulate import transactions
+from trmfin.scoring.rings import SPARE
+from trmfin.scoring.stream import Stream
+from trmfin.shipped import load_pipeline
 
 
 def test_a_stream_is_filled_to_its_end_and_every_transaction_timed() -> None:
     lines = stream.measured(200, 60, "tiny", lasting=True)
-    assert lines[0].startswith("200 entities") and ", 54 transactions, preset tiny, one thread" in lines[0]
+    assert (
+        lines[0].startswith("200 entities, 32 events a card, 44 events a terminal (filled in ")
+        and ", 54 transactions, preset tiny, one thread" in lines[0]
+    )
     assert [line.split()[0] for line in lines[1:4]] == ["prepare", "step", "both"] and lines[4].startswith("memory: ")
+
+
+def test_the_windows_that_are_timed_are_full_of_events_of_rising_times() -> None:
+    use, raw = load_pipeline("transactions"), stream.raw_table(60, 200)
+
+    def prepare(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        data = apply(use, {"transactions": raw_from_frame(rows, "now")}, stream.NOW)
+        return data.events, data.samples
+
+    filled = Stream(stream.untrained(use, "tiny", raw))
+    stream.fill(filled, prepare, 200, raw)
+    events, samples = prepare(raw)
+    assert stream.held(filled) == {"card": 24 + SPARE, "terminal": 36 + SPARE} and filled.entities == 200
+    for history in use.task.histories:
+        window = filled.rings[history.name].window((samples[history.keys[0]][0],), 2**62)
+        assert len(window) == len(np.unique(window["id"])) == history.length
+        for name in ("known_at", "operand time event_time"):
+            assert (np.diff(window[name]) == stream.HOUR).all() and window[name].max() < events["known_at"].to_physical().min()
+    before = filled.bytes
+    filled.step(events, samples)
+    assert stream.held(filled) == {"card": 24 + SPARE, "terminal": 36 + SPARE} and filled.bytes == before
 
 
 def test_features_of_worlds_and_of_wide_events_are_built_and_counted() -> None:

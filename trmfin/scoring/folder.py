@@ -69,16 +69,17 @@ class Shard:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, other: str = "another --out", full: tuple[str, str] = FULL) -> Iterator[None]:
     """Keep a folder to this process; made where it is missing. The lock dies with the process, however it dies.
 
+    other, full: what to choose where it cannot be had, and failure and advice where it cannot be written; as the commands say it.
     Raises RunError naming the process that has it, or where the folder cannot be written or locked.
     """
     make_folder(folder)
     path = folder / LOCK
-    descriptor = _lock(path)
+    descriptor = _lock(path, other)
     try:
-        with changing(path, *FULL):
+        with changing(path, *full):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
@@ -88,12 +89,12 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, other: str) -> int:
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise RunError(f"{path.parent}: the folder cannot be written ({error.strerror}); choose another --out") from error
+            raise RunError(f"{path.parent}: the folder cannot be written ({error.strerror}); choose {other}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
@@ -101,12 +102,12 @@ def _lock(path: Path) -> int:
         except BlockingIOError:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
-            raise RunError(f"{path.parent}: process {holder} is writing this folder; wait until it ends or choose another --out") from None
+            raise RunError(f"{path.parent}: process {holder} is writing this folder; wait until it ends or choose {other}") from None
         except FileNotFoundError:  # the process that had it has just ended and removed the file: take a new one
             pass
         except OSError as error:
             os.close(descriptor)
-            raise RunError(f"{path}: cannot be locked ({error.strerror}); choose an --out on a disk that has locks") from error
+            raise RunError(f"{path}: cannot be locked ({error.strerror}); choose {other}, on a disk that has locks") from error
         os.close(descriptor)
 
 

@@ -1,13 +1,19 @@
 """Scores of a stream: each entity's window is kept, one transaction is taken at a time, and answers equal those of a batch.
 
 An event that is taken in again replaces itself, so that a verdict that arrives late is the same event with its late columns
-filled, and nothing is counted twice however often it is sent.
+filled, and nothing is counted twice however often it is sent. An event whose known_at is corrected moves to its new place. Its
+keys stay as they were first sent: an event that comes with others is refused where it is still held under any of its keys, and
+where all of them are other ones it cannot be recognised and counts anew.
+
+Events of one key and instant stand as a batch has them, by `sequence` where the events have that column and else by the first
+eight bytes of their event_id; where these are equal too, as they came (a batch then compares whole event_ids).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +22,7 @@ from numpy.typing import NDArray
 from trmfin.errors import ConfigError, DataError
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.engine import score_rows
-from trmfin.scoring.rings import Key, Rings, Rows, event_dtype, event_rows, static_axes
+from trmfin.scoring.rings import SEQUENCE, Key, Rings, Rows, columns_read, event_dtype, event_rows, static_axes
 from trmfin.scoring.scores import Scores
 from trmfin.sequences.columns import Columns, compared_texts, event_columns, sample_columns
 from trmfin.sequences.links import read_links
@@ -64,9 +70,11 @@ class Stream:
 
     def read(self, events: pl.DataFrame, samples: pl.DataFrame | None = None) -> Coming:
         """Make of rows what can be taken in and asked about; no window changes. Raises DataError and TaskError on unusable ones."""
-        both = self._encoded(events, samples)
-        rows, keys = event_rows(self.bundle.task, both.events), _keys(events, self.bundle.task)
-        asked = {} if samples is None else _keys(samples, self.bundle.task)
+        task, keys = self.bundle.task, _keys(events, self.bundle.task)
+        asked = {} if samples is None else _keys(samples, task)
+        both, dtype = self._encoded(events, samples)
+        rows = event_rows(dtype, task, events, both.events, list(keys.values()))
+        self._check_keys(events, rows, keys)
         return Coming(both=both, rows=rows, order=_order(events), keys=keys, asked=asked)
 
     def answer(self, coming: Coming) -> Scores:
@@ -104,8 +112,31 @@ class Stream:
         rings = self.rings[history]
         return np.zeros(0, rings.dtype) if key is None else rings.window(key, as_of)
 
-    def _encoded(self, events: pl.DataFrame, samples: pl.DataFrame | None) -> Sequences:
-        """The columns of a few rows, their codes aligned to the bundle's vocabulary and compared texts to those seen before."""
+    def _check_keys(self, events: pl.DataFrame, rows: Rows, keys: dict[str, list[Key | None]]) -> None:
+        """Raises DataError where an event is held with other keys, or comes twice with unlike ones: it would stay under both."""
+        moved = [
+            place
+            for name, found in keys.items()
+            for place, key in enumerate(found)
+            if key is not None and self.rings[name].changed(key, rows[place])
+        ]
+        if not moved and len(rows) > 1:
+            order = np.argsort(rows["id"], kind="stable")
+            alike = rows["id"][order[1:]] == rows["id"][order[:-1]]
+            moved = order[1:][alike & (rows["keys"][order[1:]] != rows["keys"][order[:-1]])].tolist()
+        if moved:
+            first = moved[0]
+            found = ", ".join(f"{name} {'/'.join(mine) if (mine := key[first]) else 'null'}" for name, key in keys.items())
+            raise DataError(
+                f"stream, event {events['event_id'][first]!r}: comes again with other keys, now {found}; expected those that it had, as it "
+                "would stay under both; send it with its first keys, or what is new as an event of its own"
+            )
+
+    def _encoded(self, events: pl.DataFrame, samples: pl.DataFrame | None) -> tuple[Sequences, np.dtype[Any]]:
+        """The columns of a few rows, their codes aligned to the bundle's vocabulary and compared texts to those seen before.
+
+        With the type of an event; what is held must be of the same.
+        """
         task, asked = self.bundle.task, events.head(0) if samples is None else samples
         texts = compared_texts(events, asked, task)
         columns, categories = event_columns(events, task, texts)
@@ -124,6 +155,8 @@ class Stream:
             links=read_links(None, events["event_id"]),
             categories={field.name: () for field in task.codes} | categories | more,
         ).aligned(self.bundle.fitted)
+        dtype = event_dtype(task, events, both.events)
+        self._check_columns(dtype)
         places = np.array([self.texts.setdefault(text, len(self.texts)) for text in texts], np.int64)
         for frame, part in ((events, both.events), (samples, both.samples)):
             if frame is None:
@@ -132,10 +165,20 @@ class Stream:
                 if frame.schema.get(name) in TEXT:
                     known = values != ABSENT
                     values[known] = places[values[known]]
-        if not self.rings:
-            dtype = event_dtype(task, both.events)
-            self.rings = {history.name: Rings(history=history, dtype=dtype) for history in task.histories}
-        return both
+        return both, dtype
+
+    def _check_columns(self, dtype: np.dtype[Any]) -> None:
+        """Raises DataError where events of this type cannot stand beside those that are held."""
+        if all(rings.dtype == dtype for rings in self.rings.values()) and self.rings:
+            return
+        if self.entities:
+            found, held = (set(columns_read(one)) for one in (dtype, next(iter(self.rings.values())).dtype))
+            more, less = (", ".join(sorted(some)) or "nothing" for some in (found - held, held - found))
+            raise DataError(
+                f"stream, events: found {more} where those taken in before have {less}; expected the same columns of the same kinds; "
+                "send all events as one `prepare` makes them"
+            )
+        self.rings = {history.name: Rings(history=history, dtype=dtype) for history in self.bundle.task.histories}
 
     def _sequences(self, both: Sequences, windows: Sequence[Sequence[Rows]]) -> Sequences:
         """The samples with their windows, as a batch has them. windows: of each sample, one a history."""
@@ -156,14 +199,15 @@ def _columns(task: Task, rows: Rows) -> Columns:
     """Events that were kept, as columns with the absent row at their end."""
     E, (number_axes, code_axes) = len(rows), static_axes(task)
     numbers, codes = np.full((E + 1, len(task.numbers)), np.nan, np.float32), np.zeros((E + 1, len(task.codes)), np.int32)
-    numbers[:-1, number_axes], codes[:-1, code_axes] = rows["numbers"], rows["codes"]
+    numbers[:-1, list(number_axes)] = rows["numbers"][:, list(number_axes.values())]
+    codes[:-1, code_axes] = rows["codes"]
     operands: dict[str, NDArray[np.generic]] = {}
     late: dict[str, NDArray[np.int64]] = {}
     for name in rows.dtype.names or ():
-        kind, _, column = name.partition(" ")
-        if kind == "operand":
-            operands[column] = np.append(rows[name], ABSENT if rows[name].dtype == np.int64 else np.nan)
-        elif kind == "late":
+        what, _, column = name.partition(" ")
+        if what == "operand":
+            operands[column.partition(" ")[2]] = np.append(rows[name], ABSENT if rows[name].dtype == np.int64 else np.nan)
+        elif what == "late":
             late[column] = np.append(rows[name], NEVER)
     ids = pl.Series("id", [""] * E, pl.String)
     return Columns(id_column=ids, known_at=rows["known_at"].copy(), numbers=numbers, codes=codes, operands=operands, late=late)
@@ -173,8 +217,8 @@ def _order(events: pl.DataFrame) -> list[int]:
     """In which events come."""
     if len(events) == 1:  # a query takes longer than all else that is read of one event
         return [0]
-    ties = events.select(c for c in ("known_at", "sequence", "event_id") if c in events.columns)
-    return ties.select(pl.arg_sort_by(ties.columns, nulls_last=False)).to_series().to_list()
+    ties = events.select(c for c in ("known_at", SEQUENCE, "event_id") if c in events.columns)
+    return ties.select(pl.arg_sort_by(ties.columns, nulls_last=False, maintain_order=True)).to_series().to_list()
 
 
 def _keys(frame: pl.DataFrame, task: Task) -> dict[str, list[Key | None]]:
