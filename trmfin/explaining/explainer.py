@@ -20,7 +20,7 @@ from trmfin.explaining.comparison import FORMS, Comparison, Form, comparison
 from trmfin.explaining.counterfactual import counterfactual
 from trmfin.explaining.players import NOBODY, VIEWS, View, players_of
 from trmfin.explaining.reasons import MOST_EVENTS, SIGN, Checks, Told, carrying, jaccard, principal, told
-from trmfin.explaining.record import VERSION
+from trmfin.explaining.record import EVERY, VERSION
 from trmfin.explaining.sampling import attributed
 from trmfin.explaining.shapley import Attribution, Game
 from trmfin.learn.bundle import Bundle
@@ -34,7 +34,6 @@ from trmfin.sequences.sequences import Sequences
 CASES = 64  # explained together
 NOISE = 0.01  # of each number, for the check of stability
 ROWS = 10  # of a group, where its average is checked against them
-EVERY = 50  # of so many cases one is checked against the group's rows: it takes ROWS times the passes
 Float = NDArray[np.float64]
 
 
