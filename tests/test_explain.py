@@ -7,11 +7,12 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.explaining.runs import ASKED, LINES, Made, explained, forged, records_of
+from tests.explaining.runs import ASKED, LINES, Made, broken, explained, forged, records_of
 from trmfin import explain, score
 from trmfin.command import application
 
@@ -99,7 +100,7 @@ def test_a_replay_says_that_all_stand_and_names_what_does_not(made: Made, tmp_pa
     folder = Path(shutil.copytree(made.run, tmp_path / "run"))
     forged(3, lambda r: r["inference"].update(score=0.01))(folder)
     bad = run(folder, "--replay", "--bundle", made.bundle_folder)
-    assert bad.exit_code == 1 and "s3: score was 0.010000" in bad.stdout
+    assert bad.exit_code == 1 and "s3: inference.score was 0.01, is " in bad.stdout
     assert "error: replay: 1 of 12 records do not stand" in bad.stderr
     one = run(folder, "--id", "s2", "--replay", "--bundle", made.bundle_folder)
     assert one.exit_code == 0 and "replayed 1 records" in one.stdout
@@ -110,11 +111,54 @@ def test_a_replay_says_that_all_stand_and_names_what_does_not(made: Made, tmp_pa
     [
         (["--replay"], "error: explain: --replay works scores out again and needs the model; add --bundle"),
         (["--id", "nobody"], "has no record of sample 'nobody'"),
+        (["--format", "json"], "error: --format: of no effect without --id, the sample whose record is wanted as json"),
+        (["--bundle", "there"], "error: --bundle: of no effect without --replay"),
+        (["--id", "s1", "--bundle", "there"], "error: --bundle: of no effect without --replay"),
+        (["--id", "s1", "--replay", "--bundle", "there", "--format", "html"], "error: --format: of no effect with --replay"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(words: list[str], said: str, made: Made) -> None:
     result = run(made.run, *words)
     assert result.exit_code == 1 and said in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--id", "s4"], ["--replay", "--bundle", "BUNDLE"]])
+def test_what_is_no_record_is_one_line_whatever_its_hashes(words: list[str], made: Made, tmp_path: Path) -> None:
+    changes = {
+        "inference.logits has 4 entries": lambda r: r["inference"].update(step=9),
+        "checks is missing": lambda r: r.pop("checks"),
+        "attribution.values is empty": lambda r: r["attribution"].update(values={}, values_by_step={}),
+    }
+    for number, (said, change) in enumerate(changes.items()):
+        folder = Path(shutil.copytree(made.run, tmp_path / str(number)))
+        broken(4, change)(folder)
+        result = run(folder, *(str(made.bundle_folder) if word == "BUNDLE" else word for word in words))
+        assert result.exit_code == 1 and said in result.stderr and "Traceback" not in result.output
+        assert "line 5 (sample 's4')" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_renamed_player_is_named_by_a_replay(made: Made, tmp_path: Path) -> None:
+    def rename(record: dict[str, Any]) -> None:
+        for name in ("values", "values_by_step"):
+            record["attribution"][name]["luck"] = record["attribution"][name].pop("bills")
+
+    folder = Path(shutil.copytree(made.run, tmp_path / "run"))
+    forged(4, rename)(folder)
+    result = run(folder, "--replay", "--bundle", made.bundle_folder)
+    assert result.exit_code == 1 and "s4: attribution.values.bills was not there, is " in result.stdout
+    assert result.stderr.endswith("1 of 12 records do not stand; they are named above\n")
+
+
+def test_a_run_in_which_no_score_reaches_the_cutoff_says_so(made: Made, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps(made.bundle.policy.to_json() | {"cutoff": 0.999}))
+    words = [made.bundle_folder, made.prepared, "--out", tmp_path / "run", "--policy", policy, "--explain", "adverse", "--threads", "1"]
+    more = ["--comparison", "all_applicants"]
+    assert CliRunner().invoke(application(score.main), [str(word) for word in (*words, *more)]).exit_code == 0
+    assert (
+        run(tmp_path / "run").stdout
+        == f"{tmp_path / 'run'}: no score is at or above the policy's cut-off of 0.999, so there is no record\n"
+    )
 
 
 def test_a_changed_byte_is_named(made: Made, tmp_path: Path) -> None:

@@ -34,28 +34,41 @@ def main(
       python -m trmfin.explain run/ --id C000028@2024-10 --format html > why.html
       python -m trmfin.explain run/ --replay --bundle bundle/
     """
-    from trmfin.explaining.records import read_records
+    from trmfin.explaining.records import placed_records
     from trmfin.scoring.folder import verify_run
 
-    if replay and bundle is None:
-        raise ConfigError("explain: --replay works scores out again and needs the model; add --bundle")
+    _check_given(id, bundle, replay, format)
     manifest = verify_run(run_folder)
     if "records" not in manifest:
         raise RunError(f"{run_folder}: has no records; score again with --explain adverse, topk:N or all")
-    records = read_records(run_folder, manifest)
+    records = placed_records(run_folder, manifest)
     if id is not None:
         records = iter([_found(records, id, run_folder)])
     if replay and bundle is not None:
         _replayed(records, bundle, manifest, 1 if id is not None else manifest["records"]["count"])
     elif id is not None:
-        _printed(next(records), format)
+        _printed(next(records)[1], format)
     else:
-        _counted(records, run_folder)
+        _counted((record for _, record in records), run_folder, manifest["policy"]["cutoff"])
 
 
-def _found(records: Iterable[dict[str, Any]], name: str, run_folder: Path) -> dict[str, Any]:
-    """The sample's record, after all have been checked."""
-    found = [record for record in records if record["sample_id"] == name]
+def _check_given(id: str | None, bundle: Path | None, replay: bool, format: str) -> None:
+    """Raises ConfigError on options that lack another, or would change nothing."""
+    if replay and bundle is None:
+        raise ConfigError("explain: --replay works scores out again and needs the model; add --bundle")
+    if bundle is not None and not replay:
+        raise ConfigError("--bundle: of no effect without --replay; give that too, or leave it out")
+    if format != "text" and replay:
+        raise ConfigError("--format: of no effect with --replay, which prints no record; leave one of them out")
+    if format != "text" and id is None:
+        raise ConfigError(
+            f"--format: of no effect without --id, the sample whose record is wanted as {format}; give that too, or leave it out"
+        )
+
+
+def _found(records: Iterable[tuple[int, dict[str, Any]]], name: str, run_folder: Path) -> tuple[int, dict[str, Any]]:
+    """The sample's record and its place, after all have been checked."""
+    found = [(place, record) for place, record in records if record["sample_id"] == name]
     if not found:
         raise RunError(f"{run_folder}: has no record of sample {name!r}; it was not among those that --explain asked for, or is no sample")
     return found[0]
@@ -73,7 +86,7 @@ def _printed(record: dict[str, Any], form: str) -> None:
             typer.echo(line)
 
 
-def _counted(records: Iterable[dict[str, Any]], run_folder: Path) -> None:
+def _counted(records: Iterable[dict[str, Any]], run_folder: Path, cutoff: float) -> None:
     """How many records there are, which reasons they give, and the record of the highest score."""
     codes, alike, people, count, highest = dict[tuple[str, str], int](), dict[str, list[float]](), 0, 0, dict[str, Any]()
     for record in records:
@@ -88,7 +101,7 @@ def _counted(records: Iterable[dict[str, Any]], run_folder: Path) -> None:
         for other, index in (rows | stability.get("groups", {})).items():
             alike.setdefault(other, []).append(index)
     if not count:
-        typer.echo(f"{run_folder}: no score was asked to be explained, so there is no record")
+        typer.echo(f"{run_folder}: no score is at or above the policy's cut-off of {cutoff:g}, so there is no record")
         return
     typer.echo(f"{run_folder}: {count:,} records, each byte and the chain as written; {people:,} need a person")
     for (code, player), times in sorted(codes.items(), key=lambda item: -item[1]):
@@ -101,15 +114,15 @@ def _counted(records: Iterable[dict[str, Any]], run_folder: Path) -> None:
     _printed(highest, "text")
 
 
-def _replayed(records: Iterable[dict[str, Any]], bundle: Path, manifest: dict[str, Any], total: int) -> None:
+def _replayed(records: Iterable[tuple[int, dict[str, Any]]], bundle: Path, manifest: dict[str, Any], total: int) -> None:
     from trmfin.explaining.replay import Replayer
     from trmfin.learn.bundle import Bundle
     from trmfin.progress import Bar
 
     replayer, bad, worst = Replayer(Bundle.load(bundle), manifest), list[str](), 0.0
     with Bar("replaying records", total) as bar:
-        for done, record in enumerate(records, start=1):
-            found = replayer.again(record)
+        for done, (place, record) in enumerate(records, start=1):
+            found = replayer.again(record, place)
             worst = max(worst, found.logit_difference)
             bad += [f"{found.sample_id}: {what}" for what in found.differences]
             bar.to(done)

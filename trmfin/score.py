@@ -34,7 +34,9 @@ Explain = Annotated[
 ]
 Players = Annotated[str, typer.Option(help="Who explains: features (the task's own groups), histories, segments or events.")]
 Group = Annotated[str, typer.Option(help="What scores are compared with: near_cutoff_approved, portfolio or all_applicants.")]
-Form = Annotated[str, typer.Option(help="The group as one average case, or as each of its rows, which takes as many times as long.")]
+Form = Annotated[
+    str, typer.Option(help="The group as one average case, or as rows of it: at most ten, evenly spaced, which takes ten times as long.")
+]
 
 Counterfactual = Annotated[bool, typer.Option("--counterfactual", help="Look for the smallest change that crosses the cut-off, too.")]
 

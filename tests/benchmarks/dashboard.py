@@ -34,14 +34,14 @@ def made(rows: int, records: int, out: Path) -> None:
     """A run of so many scores."""
     from trmfin.data.files import write_json, write_parquet
     from trmfin.data.seal import sealed
-    from trmfin.explaining.record import flat
+    from trmfin.explaining.record import flat, is_compared
     from trmfin.explaining.record import sealed as chained
     from trmfin.learn.policy import Policy
     from trmfin.scoring.thresholds import band_counts, bands
 
     manifest = json.loads((SAMPLE / "manifest.json").read_text())
     policy, base = Policy.from_json(manifest["policy"]), pl.read_parquet(SAMPLE / "scores/part-00000.parquet")
-    record = json.loads(pl.read_parquet(SAMPLE / "records/part-00000.parquet")["record"][0])
+    first, second = (json.loads(text) for text in pl.read_parquet(SAMPLE / "records/part-00000.parquet")["record"][:2])
     random, counts, files = np.random.default_rng(0), np.zeros(len(policy.bands), np.int64), dict[str, str]()
     shards = -(-rows // SHARD)
     for shard in range(shards):
@@ -54,6 +54,7 @@ def made(rows: int, records: int, out: Path) -> None:
         told, previous = [], "0" * 64
         for place in np.sort(np.argsort(-score)[: records // shards]):
             noise = {"method": random.bytes(1500).hex()}  # records of real data are not all alike, so they do not shrink as much
+            record = first if is_compared(len(told)) else second
             body = record | {"sample_id": names[place], "inference": record["inference"] | {"score": float(score[place])}}
             body = body | {"attribution": record["attribution"] | noise}
             told.append(chained({key: value for key, value in body.items() if key != "prev_sha256"}, previous))
@@ -65,6 +66,7 @@ def made(rows: int, records: int, out: Path) -> None:
     in_bands = {name: int(count) for (name, _), count in zip(policy.bands, counts, strict=True)}
     manifest |= {"files": files, "counts": {"rows": rows, "shards": shards, "bands": in_bands}}
     manifest["records"]["count"] = records // shards * shards
+    manifest["records"]["shards"] = {str(shard): {"records": records // shards} for shard in range(shards)}
     write_json(sealed({key: value for key, value in manifest.items() if key != "seal"}), out / "manifest.json")
 
 

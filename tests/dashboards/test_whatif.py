@@ -88,7 +88,7 @@ def test_records_are_replayed_and_what_differs_is_named(page: Callable[..., test
     text = said(pressed(app, "Replay records"))
     assert f"Riskiest: {', '.join(record['sample_id'] for record in records[:3])}" in text
     assert "2 of 3 records stand; log-odds differ by" in text
-    assert f"{records[0]['sample_id']}: band was 'unheard of', is " in text
+    assert f"{records[0]['sample_id']}: inference.band was 'unheard of', is " in text
     app = page("case", runs=folder, bundles=(made.bundle_folder,), case=records[1]["sample_id"])
     assert "1 of 1 records stand" in said(pressed(app, "Replay this record"))
 

@@ -38,7 +38,7 @@ TASK = replace(
     changes=(Change(column="billed"), Change(column="limit", of="sample", direction="up")),
 )
 ASKED = Asked(which="all", group="all_applicants")
-LINES, TABLE = "records/part-00000.jsonl", "records/part-00000.parquet"
+LINES, TABLE, SCORES = "records/part-00000.jsonl", "records/part-00000.parquet", "scores/part-00000.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,19 +93,42 @@ def rehashed(run: Path) -> None:
     write_json(sealed({key: value for key, value in manifest.items() if key != "seal"} | {"files": files}), run / "manifest.json")
 
 
-def forged(place: int, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
-    """One record's content changed and every hash made anew: only a replay can find it."""
+def rechained(run: Path, records: list[dict[str, Any]]) -> None:
+    """Lines of the first shard with these records, and every hash made anew; tables are left as they are."""
+    manifest = read_json(run / "manifest.json", ValueError)  # type: ignore[arg-type]
+    part = manifest["records"]["shards"]["0"]
+    again = list(chained(records, part["root"]))
+    (run / LINES).write_bytes(b"".join(map(line, again)))
+    part["end"] = again[-1][OWN] if again else part["root"]
+    manifest["records"]["needs_human"] = sum(bool(record.get("needs_human")) for record in records)
+    write_json(sealed({key: value for key, value in manifest.items() if key != "seal"}), run / "manifest.json")
+    rehashed(run)
+
+
+def broken(place: int, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """One record made into what is none, and every hash made anew."""
 
     def tamper(run: Path) -> None:
         records = records_of(run)
         change(records[place])
-        manifest = read_json(run / "manifest.json", ValueError)  # type: ignore[arg-type]
-        part = manifest["records"]["shards"]["0"]
-        again = list(chained(records, part["root"]))
-        (run / LINES).write_bytes(b"".join(map(line, again)))
-        write_parquet(flat(again), run / TABLE)
-        part["end"] = again[-1][OWN]
-        write_json(sealed({key: value for key, value in manifest.items() if key != "seal"}), run / "manifest.json")
+        rechained(run, records)
+
+    return tamper
+
+
+def forged(place: int, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """One record's content changed, the tables with it, and every hash made anew: only a replay can find it."""
+
+    def tamper(run: Path) -> None:
+        records = records_of(run)
+        name = records[place]["sample_id"]
+        change(records[place])
+        rechained(run, records)
+        write_parquet(flat(records_of(run)), run / TABLE)
+        scores, told = pl.read_parquet(run / SCORES), records[place]
+        mine = {"sample_id": told["sample_id"]} | {key: told["inference"][key] for key in ("score", "step", "logits", "halts", "band")}
+        rows = [row | mine if row["sample_id"] == name else row for row in scores.iter_rows(named=True)]
+        write_parquet(pl.DataFrame(rows, schema=scores.schema), run / SCORES)
         rehashed(run)
 
     return tamper

@@ -76,7 +76,7 @@ def test_a_record_is_replayed_and_one_that_was_changed_is_found(made: Made, scor
     found = scorer.replay(manifest, record)
     assert found.stands and found.sample_id == record["sample_id"] and found.logit_difference <= 1e-5
     record["inference"]["score"] = 0.01
-    assert scorer.replay(manifest, record).differences[0].startswith("score was 0.010000")
+    assert scorer.replay(manifest, record).differences[0].startswith("inference.score was 0.01, is ")
 
 
 def test_an_error_is_an_answer_and_the_process_lives_on(made: Made, scorer: Scorer) -> None:
@@ -220,7 +220,9 @@ def test_a_record_that_lacks_parts_is_an_answer_and_the_process_goes_on(made: Ma
     manifest, record = read_manifest(made.run), records_of(made.run)[0]
     for broken in ({key: value for key, value in record.items() if key != "checks"}, {"data": 7}):
         line = json.dumps({"ask": "replay", "run": manifest, "record": broken}).encode()
-        assert "what was asked cannot be worked out" in answering.to(line)["error"]
+        assert "checks is missing" in answering.to(line)["differences"]
+    line = json.dumps({"ask": "replay", "run": manifest, "record": [record]}).encode()
+    assert "what was asked cannot be worked out" in answering.to(line)["error"]
     assert answering.to(json.dumps({"ask": "replay", "run": manifest, "record": record}).encode())["differences"] == ()
 
 

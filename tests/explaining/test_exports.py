@@ -70,6 +70,8 @@ def test_a_notice_gives_the_released_reasons_and_is_a_draft(made: Made) -> None:
     kept = record | {"needs_human": [], "inference": record["inference"] | {"decision": "not flagged"}}
     with pytest.raises(ReviewError, match="was not flagged"):
         notice(kept)
+    with pytest.raises(ReviewError, match="was flagged, but nothing raises its score above the comparison group's"):
+        notice(record | {"needs_human": [], "reasons": []})
 
 
 def test_the_zip_holds_all_files_the_runs_events_and_their_sums(made: Made, journal: Journal, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from tests.explaining.runs import ASKED, LINES, TABLE, Made, explained, records_of
 from tests.scoring.models import contents
+from trmfin.data.files import write_parquet
 from trmfin.errors import ConfigError, RunError
 from trmfin.explaining import records as module
 from trmfin.explaining.explainer import Asked, picked
+from trmfin.explaining.record import chained, checked, line, record_of, sealed
 from trmfin.explaining.records import Records, read_records
+from trmfin.explaining.replay import Replayer
 from trmfin.scoring.folder import EXPLAINED, verify_run
 from trmfin.scoring.runs import score_run
+from trmfin.scoring.views import opened
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "record.schema.json"
 
@@ -67,6 +73,23 @@ def test_one_of_fifty_cases_is_compared_with_the_other_groups_and_with_rows(made
     assert all(set(record["stability"]) == {"jaccard", "noise"} for record in records[1:])
 
 
+def test_a_single_record_is_compared_with_other_groups_where_its_place_in_its_shard_asks_for_it(tmp_path: Path) -> None:
+    made = explained(tmp_path, asked=ASKED, shard_rows=5)
+    run = opened(made.run)
+    records = {f"s{n}": record_of(run, f"s{n}") for n in range(12)}
+    assert [name for name, record in records.items() if record and "groups" in record["stability"]] == ["s0", "s5", "s10"]
+    table = pl.read_parquet(made.run / "records" / "part-00001.parquet")
+    first, second = (json.loads(text) for text in table["record"][:2])
+    first["stability"] = {name: first["stability"][name] for name in ("jaccard", "noise")}
+    second["stability"] |= {"groups": {}}
+    lines = [line(sealed(record, record["prev_sha256"])).decode().strip() for record in (first, second)]
+    write_parquet(table.with_columns(record=pl.Series([*lines, *table["record"][2:]])), made.run / "records" / "part-00001.parquet")
+    for name in ("s5", "s6"):
+        with pytest.raises(RunError, match=f"the record of {name}: comparisons with other groups .* one record of 50, from the first"):
+            record_of(run, name)
+    assert record_of(run, "s7") == records["s7"]
+
+
 def test_the_table_holds_the_lines(made: Made) -> None:
     table, lines = pl.read_parquet(made.run / TABLE), (made.run / LINES).read_text().splitlines()
     assert table["record"].to_list() == lines
@@ -77,6 +100,44 @@ def test_the_table_holds_the_lines(made: Made) -> None:
 def test_two_runs_are_byte_for_byte_the_same(made: Made, tmp_path: Path) -> None:
     score_run(made.bundle, made.prepared, tmp_path / "run", threads=1, explaining=Records(asked=replace(ASKED, counterfactual=True)))
     assert contents(tmp_path / "run") == contents(made.run)
+
+
+def test_the_network_runs_with_the_settings_threads_while_it_explains_and_is_replayed(made: Made, tmp_path: Path) -> None:
+    seen, before = set[int](), torch.get_num_threads()
+    handle = made.bundle.network.register_forward_pre_hook(lambda *_: seen.add(torch.get_num_threads()))
+    cells = made.bundle.network.cells
+    made.bundle.network.cells = lambda batch: seen.add(torch.get_num_threads()) or cells(batch)  # type: ignore[method-assign, func-returns-value]
+    try:
+        torch.set_num_threads(2)
+        asked = replace(ASKED, counterfactual=True)
+        score_run(made.bundle, made.prepared, tmp_path / "run", threads=3, explaining=Records(asked=asked))
+        assert seen == {3} and torch.get_num_threads() == 2
+        seen.clear()
+        assert Replayer(made.bundle, verify_run(tmp_path / "run")).again(records_of(tmp_path / "run")[0], 0).stands
+        assert seen == {3} and torch.get_num_threads() == 2
+    finally:
+        handle.remove()
+        del made.bundle.network.cells
+        torch.set_num_threads(before)
+
+
+def test_records_are_written_as_they_come_few_at_a_time(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOGETHER", 5)
+    out, there = tmp_path / "run", list[int]()
+    body, flat = records_of(made.run)[4], module.flat
+    monkeypatch.setattr(module, "flat", lambda records: there.append(len(records)) or flat(records))  # type: ignore[func-returns-value]
+
+    def bodies() -> Iterator[dict[str, Any]]:
+        for count in range(12):
+            assert sum(there) == count // 5 * 5, "those before were written"
+            yield body | {"sample_id": f"s{count}"}
+
+    part = module._written(out, 0, "0" * 64, chained(bodies(), "0" * 64))
+    lines = records_of(out)
+    assert there == [5, 5, 2] and part.records == 12 and part.needs_human == 12 * bool(body["needs_human"])
+    assert pl.read_parquet(out / TABLE).equals(flat(lines))
+    with (out / LINES).open("rb") as file:
+        assert len(list(checked(file, part.root, part.end, "x"))) == 12
 
 
 def test_a_run_that_is_killed_among_its_records_goes_on_and_ends_the_same(

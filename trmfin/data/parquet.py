@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,28 @@ ROW_GROUP = 1 << 18  # rows of a Parquet row group
 
 def to_parquet(frame: pl.DataFrame, file: Any) -> None:
     """Writes `frame` to a binary file, zstd-compressed with page checksums."""
+    pq.write_table(_arrow(frame), file, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)
+
+
+@contextmanager
+def parquet_groups(file: Any) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Writes frames of the same columns to a binary file as they come, each a row group."""
+    with ExitStack() as stack:
+        writers = list[Any]()
+
+        def write(frame: pl.DataFrame) -> None:
+            table = _arrow(frame)
+            if not writers:
+                writer = pq.ParquetWriter(file, table.schema, compression="zstd", write_page_checksum=True)
+                writers.append(stack.enter_context(writer))
+            writers[0].write_table(table, row_group_size=ROW_GROUP)
+
+        yield write
+
+
+def _arrow(frame: pl.DataFrame) -> pa.Table:
     plain = frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).rechunk()
-    table = plain.to_arrow(compat_level=pl.CompatLevel.oldest())
-    pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)
+    return plain.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def parquet_sha256(frame: pl.DataFrame) -> str:
@@ -51,6 +72,16 @@ def from_parquet(data: bytes, path: Path, error: type[TrmfinError]) -> pl.DataFr
         return pl.DataFrame(bare)
     except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, TypeError) as problem:
         raise error(f"{path}: cannot be read ({problem}); write its columns as numbers, text or times") from problem
+
+
+def parquet_batches(path: Path, size: int, error: type[TrmfinError]) -> Iterator[pl.DataFrame]:
+    """The rows of a file of ours in order, at most `size` at a time. Raises `error` where it cannot be read, or was cut short."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=size, use_threads=False):
+                yield pl.DataFrame(pa.Table.from_batches([batch]).replace_schema_metadata(None))
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError, TypeError) as problem:
+        raise error(f"{path}: is not whole Parquet ({problem}); it was truncated or altered, make or copy it again") from problem
 
 
 def _readable(kind: pa.DataType, nested: bool = False) -> bool:

@@ -19,7 +19,7 @@ from trmfin.errors import BundleError, ConfigError, ScorerError
 from trmfin.explaining.replayed import Replayed
 
 LIMIT = 120.0  # seconds that a question may take, with the wait for others' and the start of the process
-RUN_PARTS = ("bundle", "policy", "settings", "explain", "inputs", "records")  # of a run's manifest, that a question carries
+RUN_PARTS = ("bundle", "policy", "settings", "explain", "inputs", "records", "versions")  # of a run's manifest, that a question carries
 CARD = "model-card.md"
 PACKAGE = Path(__file__).resolve().parents[2]  # the folder that `trmfin` lies in
 

@@ -20,10 +20,11 @@ from trmfin.explaining.comparison import BELOW_CUTOFF, FORMS, Comparison, Form, 
 from trmfin.explaining.counterfactual import counterfactual
 from trmfin.explaining.players import VIEWS, View, players_of
 from trmfin.explaining.reasons import MOST_EVENTS, SIGN, Checks, Told, carrying, jaccard, principal, told, unsure
-from trmfin.explaining.record import VERSION
+from trmfin.explaining.record import EVERY, VERSION
 from trmfin.explaining.sampling import attributed
 from trmfin.explaining.shapley import Attribution, Game
 from trmfin.learn.bundle import Bundle
+from trmfin.scoring.engine import undisturbed
 from trmfin.scoring.table import has_log_odds
 from trmfin.scoring.thresholds import flagged
 from trmfin.sequences.batch import summed_events
@@ -33,7 +34,6 @@ from trmfin.sequences.sequences import Sequences
 CASES = 64  # explained together
 NOISE = 0.01  # of each number, for the check of stability
 ROWS = 10  # of a group, where its average is checked against them
-EVERY = 50  # of so many cases one is checked against the group's rows: it takes ROWS times the passes
 Float = NDArray[np.float64]
 
 
@@ -86,11 +86,12 @@ class Explainer:
         self.bundle, self.asked, self.about = bundle, asked, dict(about)
         self.players = players_of(bundle.task, asked.view)
         self.comparison = asked.comparison(bundle, asked.form)
-        steps = int(self.about["settings"]["steps"])
-        self.game = Game.of(bundle, self.players, self.comparison, steps)
+        steps, self.threads = (int(self.about["settings"][name]) for name in ("steps", "threads"))
         others = [name for name in bundle.reference["group"].unique(maintain_order=True) if name != asked.group]
-        self.groups = {name: Game.of(bundle, self.players, comparison(bundle.task, bundle.reference, name), steps) for name in others}
-        self.rows_game = Game.of(bundle, self.players, asked.comparison(bundle, "rows"), steps) if asked.form == "average" else None
+        with undisturbed(bundle.network, self.threads):
+            self.game = Game.of(bundle, self.players, self.comparison, steps)
+            self.groups = {name: Game.of(bundle, self.players, comparison(bundle.task, bundle.reference, name), steps) for name in others}
+            self.rows_game = Game.of(bundle, self.players, asked.comparison(bundle, "rows"), steps) if asked.form == "average" else None
 
     def bodies(
         self,
@@ -104,18 +105,26 @@ class Explainer:
         """Records, not yet chained, of samples `rows`. scores: their rows of the run's table, in this order.
 
         every: of so many cases the first is also explained against the bundle's other groups, and against the group's rows where
-        its average is used; 0 = none.
+        its average is used; 0 = none. The network runs with the settings' threads; a caller has its own back with each record.
         """
         for first in range(0, len(rows), CASES):
             part, table = rows[first : first + CASES], scores[first : first + CASES]
-            values, used = attributed(self.game, sequences, part), table["step"].to_numpy() - 1
-            likeness = self._likeness(
-                sequences, part, values, used, [case for case in range(len(part)) if every and not (first + case) % every]
-            )
-            carried = {direction: self._carried(sequences, part, values, used, direction) for direction in DIRECTIONS}
-            for case, (found, row) in enumerate(zip(cases(prepared, sequences, part), table.iter_rows(named=True), strict=True)):
-                yield self._body(found, row, values, case, {way: each[case] for way, each in carried.items()}, likeness[case])
+            checked = [case for case in range(len(part)) if every and not (first + case) % every]
+            with undisturbed(self.bundle.network, self.threads):
+                bodies = self._together(prepared, sequences, part, table, checked)
+            yield from bodies
             tell(first + len(part))
+
+    def _together(
+        self, prepared: Prepared, sequences: Sequences, part: NDArray[np.int64], table: pl.DataFrame, checked: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        values, used = attributed(self.game, sequences, part), table["step"].to_numpy() - 1
+        likeness = self._likeness(sequences, part, values, used, checked)
+        carried = {direction: self._carried(sequences, part, values, used, direction) for direction in DIRECTIONS}
+        return [
+            self._body(found, row, values, case, {way: each[case] for way, each in carried.items()}, likeness[case])
+            for case, (found, row) in enumerate(zip(cases(prepared, sequences, part), table.iter_rows(named=True), strict=True))
+        ]
 
     def _likeness(
         self, sequences: Sequences, rows: NDArray[np.int64], values: Attribution, used: NDArray[np.int64], checked: Sequence[int]

@@ -45,12 +45,17 @@ def csv(table: pl.DataFrame) -> bytes:
 def notice(record: Mapping[str, Any]) -> str:
     """A draft of an adverse action notice: the principal reasons, in the words of their task. Not legal advice.
 
-    Raises ReviewError where no reason is released, or the model did not flag the case.
+    Raises ReviewError where no reason is released or there is none, or the model did not flag the case.
     """
     if record["needs_human"]:
         raise ReviewError(f"notice: no reason of {record['sample_id']} is released ({record['needs_human'][0]}); a person must look first")
-    if record["inference"]["decision"] != "flagged" or not record["reasons"]:
+    if record["inference"]["decision"] != "flagged":
         raise ReviewError(f"notice: {record['sample_id']} was not flagged, so there is no adverse action to give reasons for")
+    if not record["reasons"]:
+        raise ReviewError(
+            f"notice: {record['sample_id']} was flagged, but nothing raises its score above the comparison group's, so there is no reason "
+            "to give; a person must look first"
+        )
     reasons = "\n".join(f"  {reason['rank']}. {reason['text']}." for reason in record["reasons"])
     return f"""DRAFT, to be checked by a person before it is sent
 

@@ -1,27 +1,30 @@
-"""Replay: a record's score and reasons worked out once more, from the record's own data and the bundle, and compared."""
+"""Replay: a record worked out once more, from its own data and the bundle, and all that it says compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from trmfin.errors import RunError
+from trmfin.errors import RunError, TrmfinError
 from trmfin.explaining.case import Case
+from trmfin.explaining.differences import differences
 from trmfin.explaining.explainer import Asked, Explainer
-from trmfin.explaining.reasons import RESIDUAL
+from trmfin.explaining.record import is_compared, line
 from trmfin.explaining.replayed import Replayed
+from trmfin.explaining.shape import faults
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.policy import Policy
 from trmfin.scoring.engine import score_rows
 from trmfin.scoring.shards import score_frame
 from trmfin.sequences.sequences import build
 
-SAME = ("code", "player", "text", "event_ids")  # of each reason
 OTHERWISE = ("inference", "reasons", "mitigating", "needs_human")  # parts of a record that are told of an edited case
+VERSIONS = ("trmfin", "torch")  # of the run, that a record names
 
 
 class Replayer:
@@ -34,26 +37,36 @@ class Replayer:
             raise RunError("replay: this run has no records; score with --explain")
         self.bundle = replace(bundle, policy=Policy.from_json(manifest["policy"]))
         self.settings = manifest["settings"]
+        self.versions = {name: manifest["versions"][name] for name in VERSIONS}
         about = {"inputs": manifest["inputs"]["files"], "settings": self.settings}
         self.explainer = Explainer(self.bundle, Asked(**manifest["explain"]), about)
         if self.explainer.comparison.sha256 != manifest["records"]["comparison"]:
             raise RunError("replay: the comparison group is not the one that the records name; give the bundle that made them")
 
-    def again(self, record: Mapping[str, Any]) -> Replayed:
-        """Raises DataError where the record's data cannot be read."""
-        new = self._worked_out(self.explainer, record["data"]["case"], every=int("groups" in record["stability"]))
-        step = record["inference"]["step"] - 1
-        logit = abs(new["inference"]["logits"][-1] - record["inference"]["logits"][step])
-        values = max(abs(new["attribution"]["values"][name] - value) for name, value in record["attribution"]["values"].items())
+    def again(self, record: Mapping[str, Any], place: int | None = None) -> Replayed:
+        """A record that is none, or whose data cannot be read, differs too.
+
+        place: of the record in its shard, from 0; it says whether the record was compared with other groups. None: it was read by
+        `record_of`, which has looked whether it says so at its place.
+        """
+        if said := faults(record):
+            return _without_numbers(record, *said)
+        compared = "groups" in record["stability"] if place is None else is_compared(place)
+        try:
+            body = self._worked_out(self.explainer, record["data"]["case"], every=int(compared))
+        except TrmfinError as problem:
+            return _without_numbers(record, f"data cannot be worked out: {problem}")
+        new = json.loads(line(body | {"model": body["model"] | self.versions}))
+        old, now = record["attribution"]["values"], new["attribution"]["values"]
         return Replayed(
             sample_id=record["sample_id"],
-            logit_difference=logit,
-            value_difference=values,
-            differences=tuple(_differences(record, new, logit, values)),
+            logit_difference=abs(new["inference"]["logits"][-1] - record["inference"]["logits"][-1]),
+            value_difference=max((abs(now[name] - old[name]) for name in now.keys() & old.keys()), default=0.0),
+            differences=differences(record, new),
         )
 
     def otherwise(self, case: Mapping[str, Any]) -> dict[str, Any]:
-        """OTHERWISE of a record that the run would have had of another case, as JSON has it. Raises DataError as `again`."""
+        """OTHERWISE of a record that the run would have had of another case, as JSON has it. Raises DataError where it cannot be read."""
         explainer = copy(self.explainer)
         explainer.asked = replace(explainer.asked, counterfactual=False)
         new = self._worked_out(explainer, case, every=0)
@@ -67,28 +80,5 @@ class Replayer:
         return next(explainer.bodies(prepared, sequences, np.arange(1), score_frame(scores, self.bundle.policy), every))
 
 
-def _differences(record: Mapping[str, Any], new: Mapping[str, Any], logit: float, values: float) -> Iterator[str]:
-    """In words, what is not as the record says."""
-    for name, found in (("log-odds", logit), ("values", values), ("base", abs(record["attribution"]["base"] - new["attribution"]["base"]))):
-        if not found <= RESIDUAL:
-            yield f"{name} differ by {found:.3g}, more than {RESIDUAL:g}"
-    old, now = record["inference"], new["inference"]
-    for name in ("decision", "band", "step", "cutoff", "policy_version"):
-        if old[name] != now[name]:
-            yield f"{name} was {old[name]!r}, is {now[name]!r}"
-    if not abs(old["score"] - now["score"]) <= RESIDUAL:
-        yield f"score was {old['score']:.6f}, is {now['score']:.6f}"
-    for what in ("reasons", "mitigating"):
-        old, now = ([{name: reason[name] for name in SAME} for reason in part[what]] for part in (record, new))
-        if old != now:
-            yield f"{what} were {', '.join(r['code'] for r in old) or 'none'}, are {', '.join(r['code'] for r in now) or 'none'}"
-    for name, said in record["checks"].items():
-        if new["checks"].get(name) != said:
-            yield f"check {name} was {said!r}, is {new['checks'].get(name)!r}"
-    for part, keys in (("data", ("inputs", "task_sha256")), ("attribution", ("comparison", "view", "evaluations"))):
-        for key in keys:
-            if record[part][key] != new[part][key]:
-                yield f"{part}.{key} is not what made this run"
-    for name in ("record_id", "application", "subject", "as_of", "stability", "counterfactual"):
-        if record[name] != new[name]:
-            yield f"{name} was {record[name]!r}, is {new[name]!r}"
+def _without_numbers(record: Mapping[str, Any], *said: str) -> Replayed:
+    return Replayed(sample_id=str(record.get("sample_id")), logit_difference=0.0, value_difference=0.0, differences=said)
