@@ -26,7 +26,7 @@ from trmfin.sequences.sequences import build
 TASK = replace(
     PANEL,
     players=(
-        Player(name="bills", fields=("billed",)),
+        Player(name="bills", fields=("billed",), lengths=("statements",)),
         Player(name="lateness", fields=("status",)),
         Player(name="limit", fields=("limit",)),
     ),

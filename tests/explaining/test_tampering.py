@@ -154,7 +154,7 @@ BY_A_REPLAY: dict[str, tuple[Tamper, str]] = {
     "a value": (forged(3, _value), "s3: attribution.values.bills was "),
     "the base": (forged(3, lambda r: r["attribution"].update(base=0.0)), "s3: attribution.base was 0, is "),
     "reasons": (forged(4, _reasons), "s4: reasons had "),
-    "what lowers a score": (forged(4, _mitigating), "s4: mitigating[0].code was 'X', is "),
+    "what lowers a score": (forged(1, _mitigating), "s1: mitigating[0].code was 'X', is "),
     "how alike groups are": (forged(0, lambda r: r["stability"].update(groups={})), "s0: stability.groups.portfolio was not there, is "),
     "a decision": (forged(3, lambda r: r["inference"].update(decision="approved")), "s3: inference.decision was 'approved', is "),
     "a check": (forged(3, lambda r: r["checks"].update(mapping="fail")), "s3: checks.mapping was 'fail', is 'pass'"),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from string import Formatter
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from trmfin.errors import TaskError
+
+if TYPE_CHECKING:
+    from trmfin.sequences.task import Task
 
 Direction = Literal["raises", "lowers"]  # what a player does to a score
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
@@ -76,3 +79,33 @@ class Change:
         for what, value, known in (("of", self.of, ("event", "sample")), ("direction", self.direction, ("any", "up", "down"))):
             if value not in known:
                 raise TaskError(f"change of {self.column!r}: {what} is {value!r}; expected one of {', '.join(known)}")
+
+
+def check_players(task: Task, where: str) -> None:
+    """Raises TaskError where a task's players or reasons are of what it does not have, or overlap."""
+    known, players = {f.name: f for f in task.fields}, {p.name for p in task.players}
+    histories = [h.name for h in task.histories]
+    taken, told = dict[tuple[str, str], str](), dict[tuple[str, str], str]()  # field and history → player; player and direction → code
+    lengths = dict[str, str]()  # history → player
+    for player in task.players:
+        if missing := sorted(set(player.fields) - known.keys()):
+            raise TaskError(f"{where}: player {player.name!r} names field {missing[0]!r}, which the task does not have")
+        if player.of and player.of not in histories:
+            raise TaskError(f"{where}: player {player.name!r} is of {player.of!r}, which is none of its histories")
+        for name in player.lengths:
+            if name not in histories:
+                raise TaskError(f"{where}: player {player.name!r} has the length of {name!r}, which is none of its histories")
+            if (other := lengths.setdefault(name, player.name)) != player.name:
+                raise TaskError(f"{where}: players {other!r} and {player.name!r} both have the length of {name!r}; give it to one of them")
+        for name in player.fields:
+            at = known[name].of if known[name].leading else player.of
+            if player.of and at != player.of:
+                raise TaskError(f"{where}: player {player.name!r} is of {player.of!r}, field {name!r} of {at!r}; take it out")
+            for history in [at] if at else histories:
+                if (other := taken.setdefault((name, history), player.name)) != player.name:
+                    raise TaskError(f"{where}: players {other!r} and {player.name!r} both have field {name!r}; give it to one of them")
+    for reason in task.reasons:
+        if reason.player not in players:
+            raise TaskError(f"{where}: reason {reason.code!r} names player {reason.player!r}, which the task does not have")
+        if others := {told.setdefault((reason.player, way), reason.code) for way in reason.directions} - {reason.code}:
+            raise TaskError(f"{where}: reasons {min(others)!r} and {reason.code!r} tell the same of player {reason.player!r}; keep one")

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
 
 from trmfin.errors import TaskError
-from trmfin.sequences.explained import Change, Player, Reason
+from trmfin.sequences.explained import Change, Player, Reason, check_players
 from trmfin.sequences.transforms import TRANSFORMS
 
 Head = Literal["binary", "classes", "ordinal", "quantiles", "tokens", "choice"]
@@ -178,7 +178,7 @@ class Task:
                 "where the core would look ahead; declare the task timeless or ask for one answer per sample"
             )
         self._check_fields(where)
-        self._check_players(where)
+        check_players(self, where)
         self._check_changes(where)
 
     def _check_fields(self, where: str) -> None:
@@ -199,36 +199,6 @@ class Task:
                     f"{where}: {change.of} column {change.column!r} may change, but no field of these reads it as it is "
                     f"({', '.join(PLAIN)}), so there are no values to try"
                 )
-
-    def _check_players(self, where: str) -> None:
-        known, players = {f.name: f for f in self.fields}, {p.name for p in self.players}
-        histories = [h.name for h in self.histories]
-        taken, told = dict[tuple[str, str], str](), dict[tuple[str, str], str]()  # field and history → player; player and direction → code
-        lengths = dict[str, str]()  # history → player
-        for player in self.players:
-            if missing := sorted(set(player.fields) - known.keys()):
-                raise TaskError(f"{where}: player {player.name!r} names field {missing[0]!r}, which the task does not have")
-            if player.of and player.of not in histories:
-                raise TaskError(f"{where}: player {player.name!r} is of {player.of!r}, which is none of its histories")
-            for name in player.lengths:
-                if name not in histories:
-                    raise TaskError(f"{where}: player {player.name!r} has the length of {name!r}, which is none of its histories")
-                if (other := lengths.setdefault(name, player.name)) != player.name:
-                    raise TaskError(
-                        f"{where}: players {other!r} and {player.name!r} both have the length of {name!r}; give it to one of them"
-                    )
-            for name in player.fields:
-                at = known[name].of if known[name].leading else player.of
-                if player.of and at != player.of:
-                    raise TaskError(f"{where}: player {player.name!r} is of {player.of!r}, field {name!r} of {at!r}; take it out")
-                for history in [at] if at else histories:
-                    if (other := taken.setdefault((name, history), player.name)) != player.name:
-                        raise TaskError(f"{where}: players {other!r} and {player.name!r} both have field {name!r}; give it to one of them")
-        for reason in self.reasons:
-            if reason.player not in players:
-                raise TaskError(f"{where}: reason {reason.code!r} names player {reason.player!r}, which the task does not have")
-            if others := {told.setdefault((reason.player, way), reason.code) for way in reason.directions} - {reason.code}:
-                raise TaskError(f"{where}: reasons {min(others)!r} and {reason.code!r} tell the same of player {reason.player!r}; keep one")
 
     @property
     def length(self) -> int:
