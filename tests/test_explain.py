@@ -88,7 +88,12 @@ def test_without_a_sample_all_are_checked_and_the_highest_score_is_shown(made: M
     best = max(records, key=lambda record: record["inference"]["score"])
     printed = run(made.run).stdout
     people = sum(bool(record["needs_human"]) for record in records)
-    assert printed.startswith(f"{made.run}: 12 records, each byte and the chain as written; {people} need a person\n")
+    assert printed.startswith(
+        f"{made.run}: 12 records, each byte and the chain as written; {people} need a person before a reason is released\n"
+        f"  reasons of the other {12 - people}:\n"
+    )
+    released = [reason["code"] for record in records if not record["needs_human"] for reason in record["reasons"]]
+    assert 0 < people < 12 and f"  B      bills                {released.count('B'):>9,}" in printed
     for other, index in (records[0]["stability"]["groups"] | {"its own rows": records[0]["stability"]["agreement"]}).items():
         assert f"  compared with {other}: principal factors alike by {index:.2f} of 1 (Jaccard, mean of 1)" in printed
     assert f"the highest score:\n\n{best['sample_id']}  as of" in printed

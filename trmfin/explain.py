@@ -87,13 +87,13 @@ def _printed(record: dict[str, Any], form: str) -> None:
 
 
 def _counted(records: Iterable[dict[str, Any]], run_folder: Path, cutoff: float) -> None:
-    """How many records there are, which reasons they give, and the record of the highest score."""
+    """How many records there are, which reasons are released, and the record of the highest score."""
     codes, alike, people, count, highest = dict[tuple[str, str], int](), dict[str, list[float]](), 0, 0, dict[str, Any]()
     for record in records:
         count, people = count + 1, people + bool(record["needs_human"])
         if not highest or record["inference"]["score"] > highest["inference"]["score"]:
             highest = record
-        for reason in record["reasons"]:
+        for reason in () if record["needs_human"] else record["reasons"]:
             key = (reason["code"], reason["player"])
             codes[key] = codes.get(key, 0) + 1
         stability = record["stability"]
@@ -103,9 +103,11 @@ def _counted(records: Iterable[dict[str, Any]], run_folder: Path, cutoff: float)
     if not count:
         typer.echo(f"{run_folder}: no score is at or above the policy's cut-off of {cutoff:g}, so there is no record")
         return
-    typer.echo(f"{run_folder}: {count:,} records, each byte and the chain as written; {people:,} need a person")
+    typer.echo(f"{run_folder}: {count:,} records, each byte and the chain as written; {people:,} need a person before a reason is released")
+    if codes:
+        typer.echo(f"  reasons of the other {count - people:,}:")
     for (code, player), times in sorted(codes.items(), key=lambda item: -item[1]):
-        typer.echo(f"  {code:<6} {player:<20} {times:>9,}  {times / count:6.1%}")
+        typer.echo(f"  {code:<6} {player:<20} {times:>9,}  {times / (count - people):6.1%}")
     for other, found in alike.items():
         typer.echo(
             f"  compared with {other}: principal factors alike by {sum(found) / len(found):.2f} of 1 (Jaccard, mean of {len(found):,})"

@@ -65,6 +65,28 @@ def test_a_record_adds_up_and_says_what_the_table_says(made: Made) -> None:
             assert all(reason["contribution"] == found["values"][reason["player"]] for reason in record[part])
 
 
+def test_a_flagged_score_that_nothing_raises_needs_a_person(made: Made, tmp_path: Path) -> None:
+    """The cut-off lies below every score here, and that of the comparison too."""
+    policy = replace(made.bundle.policy, cutoff=1e-9)
+    run = tmp_path / "run"
+    score_run(made.bundle, made.prepared, run, threads=1, policy=policy, explaining=Records(asked=ASKED))
+    silent = [record for record in records_of(run) if not record["reasons"]]
+    assert silent and all(record["inference"]["decision"] == "flagged" for record in silent)
+    for record in silent:
+        assert record["checks"]["told"] == "fail" and "no factor raises it above the comparison's" in " ".join(record["needs_human"])
+    assert all(record["checks"]["told"] == "pass" for record in records_of(made.run))
+
+
+def test_groups_below_the_cut_off_are_refused_under_another_policys(made: Made, tmp_path: Path) -> None:
+    below = made.bundle.reference.with_columns(group=pl.lit("near_cutoff_approved"))
+    bundle, asked = replace(made.bundle, reference=below), replace(ASKED, group="near_cutoff_approved")
+    score_run(bundle, made.prepared, tmp_path / "own", threads=1, explaining=Records(asked=asked))
+    other = replace(bundle.policy, cutoff=0.05)
+    with pytest.raises(ConfigError, match="near_cutoff_approved lies below the bundle's cut-off of 0.4, and the policy's is 0.05"):
+        score_run(bundle, made.prepared, tmp_path / "other", threads=1, policy=other, explaining=Records(asked=asked))
+    assert not (tmp_path / "other" / "manifest.json").exists()
+
+
 def test_one_of_fifty_cases_is_compared_with_the_other_groups_and_with_rows(made: Made) -> None:
     records = records_of(made.run)
     others = set(made.bundle.reference["group"].unique()) - {ASKED.group}
