@@ -82,7 +82,12 @@ LIGHTGBM_GRID: tuple[Settings, ...] = (  # the base, then from small trees for a
     LIGHTGBM | {"num_leaves": 4, "num_iterations": 50, "feature_fraction": 0.4, "min_data_in_leaf": 10},
 )
 LOGISTIC_GRID: tuple[Settings, ...] = tuple(
-    {"numbers": numbers, "C": strength} for strength in (0.1, 0.01, 0.03, 0.001) for numbers in ("pieces", "signed_log")
+    {"numbers": numbers, "C": strength}
+    for strength, numbers in (
+        *((strength, numbers) for strength in (0.1, 0.01, 0.03) for numbers in ("pieces", "signed_log")),
+        (1.0, "standard"),  # as the Fraud Detection Handbook has it
+        (0.001, "pieces"),
+    )
 )
 
 
@@ -97,7 +102,7 @@ def logistic(
     tries: int = TRIES,
     n_jobs: int = 1,
 ) -> Predictions:
-    """Logistic regression on one-hot categories and on numbers as pieces of ranks or as signed logarithms (scikit-learn).
+    """Logistic regression on one-hot categories and on numbers: pieces of ranks, signed logarithms, or as they are (scikit-learn).
 
     features: `sample_id` first, then numbers, whole numbers, booleans and text, nulls allowed; y: (N,) 0 or 1, NaN
     allowed in test rows; rows: disjoint row numbers. tries: how many of LOGISTIC_GRID. Raises DataError on unusable
@@ -234,8 +239,10 @@ def _logistic(known: Matrix, y: Array, settings: Settings, seed: int, n_jobs: in
     if settings["numbers"] == "pieces":
         ranks = QuantileTransformer(n_quantiles=min(QUANTILES, y.size), subsample=None)
         shape = make_pipeline(ranks, FunctionTransformer(_pieces))
-    else:
+    elif settings["numbers"] == "signed_log":
         shape = make_pipeline(FunctionTransformer(_signed_log), StandardScaler())
+    else:
+        shape = make_pipeline(StandardScaler())
     numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), shape)
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     columns = ColumnTransformer([("few", one_hot, np.flatnonzero(few)), ("numbers", numbers, np.flatnonzero(~few))])
