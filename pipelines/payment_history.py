@@ -105,7 +105,7 @@ TASK = Task(
         Reason(code="P2", player="utilisation", text="Share of the credit limit in use: {used.most} at most, {used.newest} in {used.when}"),
         Reason(code="P3", player="payments", text="Amounts paid: {paid.newest} in {paid.when}, {paid.total} in all months named"),
         Reason(code="P4", player="billing", text="Size of the statements: {billed.newest} in {billed.when}, {billed.most} at most"),
-        Reason(code="P5", player="history", text="Statements on file, the newest of {last}: how many there are, and how old"),
+        Reason(code="P5", player="history", text="How many statements are on file, and how old they are"),
         Reason(code="P6", player="limit", text="Amount of the credit limit: {limit}"),
         Reason(code="P7", player="education", text="Level of education stated in the application"),
     ),

@@ -15,6 +15,7 @@ from trmfin.command import application
 from trmfin.data.files import sha256_of
 from trmfin.data.prepared import Prepared
 from trmfin.learn.bundle import MODEL_CARD, PARTS, Bundle
+from trmfin.learn.evaluation import _seen
 from trmfin.learn.fit import Progress
 from trmfin.progress import TrainingProgress
 from trmfin.scoring.folder import locked
@@ -327,6 +328,10 @@ def test_an_adapted_bundle_says_that_its_metrics_are_of_the_bundle_before(world:
     assert told["prepared"] == first.card["prepared"] and told["pipeline"] == first.card["pipeline"]
     card = (tmp_path / "twice" / "model-card.md").read_text()
     assert card.index("These weights were not judged") < card.index("## Outcomes")
+    data = Prepared.read(world / "prepared")
+    assert [("WHICH IT WAS TRAINED ON" in _seen(bundle.card, data)) for bundle in (first, once, twice)] == [True] * 3
+    forgotten = {name: value for name, value in twice.card.items() if name != "prepared"}
+    assert "WHICH IT WAS TRAINED ON" in _seen(forgotten, data), "cases were learnt of it"
     assert card.index(f"From bundle `{once.sha256}`, with 2 confirmed") < card.index(f"From bundle `{first.sha256}`, with 1 confirmed")
     assert "## Adapted" not in (world / "bundle" / "model-card.md").read_text()
 

@@ -49,7 +49,7 @@ def main(
     elif id is not None:
         _printed(next(records)[1], format)
     else:
-        _counted((record for _, record in records), run_folder, manifest["policy"]["cutoff"])
+        _counted((record for _, record in records), run_folder, manifest)
 
 
 def _check_given(id: str | None, bundle: Path | None, replay: bool, format: str) -> None:
@@ -86,7 +86,7 @@ def _printed(record: dict[str, Any], form: str) -> None:
             typer.echo(line)
 
 
-def _counted(records: Iterable[dict[str, Any]], run_folder: Path, cutoff: float) -> None:
+def _counted(records: Iterable[dict[str, Any]], run_folder: Path, manifest: dict[str, Any]) -> None:
     """How many records there are, which reasons are released, and the record of the highest score."""
     codes, alike, people, count, highest = dict[tuple[str, str], int](), dict[str, list[float]](), 0, 0, dict[str, Any]()
     for record in records:
@@ -101,7 +101,10 @@ def _counted(records: Iterable[dict[str, Any]], run_folder: Path, cutoff: float)
         for other, index in (rows | stability.get("groups", {})).items():
             alike.setdefault(other, []).append(index)
     if not count:
-        typer.echo(f"{run_folder}: no score is at or above the policy's cut-off of {cutoff:g}, so there is no record")
+        where = (
+            f"is at or above the policy's cut-off of {manifest['policy']['cutoff']:g}" if manifest["counts"]["rows"] else "is in the run"
+        )
+        typer.echo(f"{run_folder}: no score {where}, so there is no record")
         return
     typer.echo(f"{run_folder}: {count:,} records, each byte and the chain as written; {people:,} need a person before a reason is released")
     if codes:

@@ -26,7 +26,7 @@ from dashboards.frame import (
 )
 from trmfin.explaining.charts import NEITHER, by_step, events_of, gaps, timeline, waterfall
 from trmfin.explaining.exports import browser, notice, pdf
-from trmfin.explaining.pages import as_html, as_json, compared, otherwise, reasons_title
+from trmfin.explaining.pages import as_html, as_json, compared, otherwise, reasons_title, silence
 from trmfin.explaining.peers import peers
 from trmfin.explaining.record import record_of
 from trmfin.scoring.queue import next_case
@@ -135,7 +135,7 @@ with left:
         st.subheader(reasons_title(record) if record["needs_human"] else "Why")
         told(record["reasons"])
         if not record["reasons"]:
-            st.markdown("Nothing raises this score above the comparison's.")
+            st.markdown(silence(record))
         if record["mitigating"]:
             st.markdown("What lowers it:")
         told(record["mitigating"])

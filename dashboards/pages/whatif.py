@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboards.frame import LAST, bundle, errors_shown, link, no_case, run, scorer
+from trmfin.explaining.pages import silence
 from trmfin.explaining.record import record_of
 from trmfin.explaining.whatif import KEEP, Sheet, differences, edited, sheets, steps, task_of
 from trmfin.scoring.views import told_score
@@ -75,10 +76,10 @@ if changes.is_empty():
 st.dataframe(changes, hide_index=True, width="stretch")
 st.subheader("Log-odds after each recursion step")
 st.dataframe(steps(record["inference"], answer["inference"]), hide_index=True, width="stretch")
-st.subheader("Reasons it would have")
+st.subheader("Reasons it would have" if not answer["needs_human"] else "Candidates for reasons it would have, not released")
 for why in answer["needs_human"]:
     st.warning(f"A person must look: {why}.")
 for reason in answer["reasons"]:
     st.markdown(f"{reason['rank']}. **{reason['code']}** {reason['text']}  \n:gray[{reason['contribution']:+.3f} log-odds]")
 if not answer["reasons"]:
-    st.markdown("Nothing would raise this score above the comparison's.")
+    st.markdown(silence(answer))

@@ -206,12 +206,13 @@ def updates(setting: Setting, folder: Path, sizes: list[int], draws: int, frozen
     """One line a model, number of cases and draw; what was measured before is read from the folder."""
     path = folder / "measured.csv"
     bundle, booster = base_bundle(setting, folder / "base"), trees(setting, setting.train)
-    done = pl.read_csv(path).filter(pl.col("base") == bundle.sha256).rows(named=True) if path.exists() else []
+    lines = pl.read_csv(path).rows(named=True) if path.exists() else []
+    others, done = ([line for line in lines if (line["base"] == bundle.sha256) == mine] for mine in (False, True))
 
     def add(model: str, cases: int, draw: int, scores: np.ndarray, seconds: float) -> None:
         new, old = setting.judged(scores)
         done.append({"model": model, "cases": cases, "draw": draw, "new": new, "old": old, "seconds": seconds, "base": bundle.sha256})
-        pl.DataFrame(done).write_csv(path)
+        pl.DataFrame(others + done).write_csv(path)
         print(f"{model}, {cases} cases, draw {draw}: new {new:.3f} old {old:.3f}, {seconds:.1f} s", file=sys.stderr, flush=True)
 
     known = {(line["model"], line["cases"], line["draw"]) for line in done}

@@ -36,6 +36,15 @@ def world(checkout: Path) -> tuple[Prepared, Bundle, Sequences]:
     return prepared, Bundle(**{**vars(bundle), "reference": groups}), sequences
 
 
+def test_how_many_events_there_are_is_carried_by_the_newest_of_each_history(world: tuple[Prepared, Bundle, Sequences]) -> None:
+    _, bundle, _ = world
+    explainer = Explainer(bundle, Asked(which="all", group="all_applicants"), {"inputs": {}, "settings": {"steps": 3, "threads": 1}})
+    pace, there = explainer.players.names.index("pace"), np.ones(bundle.task.length, bool)
+    assert explainer._counted(there, pace) == [*range(3, 9), *range(15, 21)], "places 1 to 8 are the card's, 9 to 20 the terminal's"
+    there[9:] = False
+    assert explainer._counted(there, pace) == [*range(1, 9)]
+
+
 def test_each_reason_names_events_of_its_own_history(world: tuple[Prepared, Bundle, Sequences]) -> None:
     prepared, bundle, sequences = world
     rows = np.arange(len(sequences) - 12, len(sequences))

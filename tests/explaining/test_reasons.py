@@ -147,3 +147,4 @@ def test_a_sampled_value_near_the_border_is_unsure() -> None:
     assert unsure(values, np.full(6, 0.04)) == [3, 4], "which of the two is the fourth?"
     assert unsure(np.array([0.9, 0.004]), np.full(2, 0.01)) == [1], "it may be a principal factor, too"
     assert unsure(np.array([0.9, -0.5]), np.full(2, 0.01)) == []
+    assert unsure(np.array([0.9, -0.5, -0.012]), np.full(3, 0.01)) == [2], "what lowers a score is told, too"

@@ -19,6 +19,7 @@ from trmfin.data.files import write_parquet
 from trmfin.errors import ConfigError, RunError
 from trmfin.explaining import records as module
 from trmfin.explaining.explainer import Asked, picked
+from trmfin.explaining.pages import as_text
 from trmfin.explaining.record import chained, checked, line, record_of, sealed
 from trmfin.explaining.records import Records, read_records
 from trmfin.explaining.replay import Replayer
@@ -75,6 +76,15 @@ def test_a_flagged_score_that_nothing_raises_needs_a_person(made: Made, tmp_path
     for record in silent:
         assert record["checks"]["told"] == "fail" and "no factor raises it above the comparison's" in " ".join(record["needs_human"])
     assert all(record["checks"]["told"] == "pass" for record in records_of(made.run))
+
+
+def test_players_without_a_reason_are_unmapped_and_not_called_nothing(made: Made, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    score_run(made.bundle, made.prepared, run, threads=1, explaining=Records(asked=replace(ASKED, view="events")))
+    flagged = [record for record in records_of(run) if record["inference"]["decision"] == "flagged"]
+    unmapped = [record for record in flagged if record["checks"]["mapping"] == "fail"]
+    assert unmapped and all(record["checks"]["told"] == "pass" and not record["reasons"] for record in unmapped)
+    assert "  none: none is written for what raises this score." in list(as_text(unmapped[0]))
 
 
 def test_groups_below_the_cut_off_are_refused_under_another_policys(made: Made, tmp_path: Path) -> None:

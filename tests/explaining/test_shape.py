@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.explaining.runs import Made, explained, records_of
+from trmfin.explaining.reasons import Checks
 from trmfin.explaining.shape import CELL, SHAPE, faults
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "record.schema.json"
@@ -55,6 +57,13 @@ def test_the_shape_is_the_published_schemas() -> None:
     assert list(unlike(SHAPE, schema, "")) == []
     assert list(unlike({**SHAPE, "sample_id": int}, schema, "")) == [".sample_id"]
     assert list(unlike({**SHAPE, "more": int}, schema, "")) == [""]
+
+
+def test_the_published_checks_are_those_that_are_made() -> None:
+    checks = json.loads(SCHEMA.read_text())["properties"]["checks"]
+    made = Checks(residual=0.0, unmapped=(), stability=1.0, protected=(), silent=False, unsure=None)
+    assert set(checks["required"]) == set(made.passed)
+    assert set(checks["properties"]) == set(replace(made, unsure=()).passed)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import isclose
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from trmfin.learn.bundle import Bundle
 from trmfin.scoring.engine import undisturbed
 from trmfin.scoring.table import has_log_odds
 from trmfin.scoring.thresholds import flagged
-from trmfin.sequences.batch import summed_events
+from trmfin.sequences.batch import summed_events, token_tags
 from trmfin.sequences.explained import DIRECTIONS, Direction
 from trmfin.sequences.sequences import Sequences
 
@@ -59,9 +60,10 @@ class Asked:
         """Raises ConfigError where the score is no log-odds, or the bundle lacks the comparison group, or chose it by another cut-off."""
         if not has_log_odds(bundle.task):
             raise ConfigError(f"explain: the primary target of task {bundle.task.name!r} has no log-odds to explain")
-        if self.group in BELOW_CUTOFF and cutoff not in (None, bundle.policy.cutoff):
+        own = bundle.policy.cutoff
+        if self.group in BELOW_CUTOFF and cutoff is not None and not isclose(cutoff, own, abs_tol=1e-6):
             raise ConfigError(
-                f"explain: {self.group} lies below the bundle's cut-off of {bundle.policy.cutoff:g}, and the policy's is {cutoff:g}; "
+                f"explain: {self.group} lies below the bundle's cut-off of {own:g}, and the policy's is {cutoff:g}; "
                 "compare with all_applicants, or train the bundle for that policy"
             )
         self.comparison(bundle, self.form)
@@ -164,9 +166,16 @@ class Explainer:
                 on_events = sign * pulls[case][place]
                 on_sample, on_events[0] = on_events[0], 0.0
                 whole = self._summed(sequences, rows[case], player) if on_sample > np.maximum(on_events, 0).sum() else []
-                tokens = carrying(on_events) or np.flatnonzero(self.players.tokens == player)[-MOST_EVENTS:]  # all: it is their number
-                found[case][names[player]] = whole or [str(ids[case][token]) for token in tokens if ids[case][token]]
+                tokens = carrying(on_events) or self._counted(batch.mask[case], player)
+                found[case][names[player]] = whole or [str(ids[case][token]) for token in tokens]
         return found
+
+    def _counted(self, there: NDArray[np.bool_], player: int) -> list[int]:
+        """The newest tokens of the histories whose length is a player's, as many of each. there: (L,)."""
+        tokens = np.flatnonzero((self.players.tokens == player) & there)
+        tags = token_tags(self.bundle.task)[tokens]
+        histories = np.unique(tags)
+        return [int(token) for tag in histories for token in tokens[tags == tag][-(MOST_EVENTS // len(histories)) :]]
 
     def _summed(self, sequences: Sequences, row: int, player: int) -> list[str]:
         """The newest events of those that a player's summaries on the leading token tell of."""
@@ -195,7 +204,7 @@ class Explainer:
             residual=residual,
             unmapped=unmapped,
             stability=likeness["jaccard"],
-            silent=bool(flagged(np.array([row["score"]]), self.bundle.policy)[0]) and not reasons,
+            silent=bool(flagged(np.array([row["score"]]), self.bundle.policy)[0]) and not (reasons or unmapped),
             unsure=None if errors is None else tuple(names[p] for p in unsure(mine, errors[place, step])),
             protected=tuple(sorted(set(task.protected) & {name for field in task.fields for name in field.reads})),
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from trmfin.explaining.reasons import shown
+from trmfin.explaining.reasons import UNWRITTEN, shown
 
 BAR = 24  # characters of the longest bar
 EVENTS = 4  # that a line of text names
@@ -37,7 +37,7 @@ def as_text(record: Mapping[str, Any]) -> Iterator[str]:
     yield reasons_title(record).lower()
     yield from map(_told, record["reasons"])
     if not record["reasons"]:
-        yield "  none: nothing raises this score above the comparison's"
+        yield f"  none: {silence(record).lower()}"
     if record["mitigating"]:
         yield "what lowers the score"
     yield from map(_told, record["mitigating"])
@@ -94,6 +94,12 @@ def as_html(record: Mapping[str, Any]) -> str:
 def reasons_title(record: Mapping[str, Any]) -> str:
     """What the reasons are until a person has looked, where one must."""
     return "Candidates for reasons, not released" if record["needs_human"] else "Reasons"
+
+
+def silence(told: Mapping[str, Any]) -> str:
+    """Why there are no reasons, of a record or of what an edited case would be told."""
+    unwritten = any(text.startswith(UNWRITTEN) for text in told["needs_human"])
+    return "None is written for what raises this score." if unwritten else "Nothing raises this score above the comparison's."
 
 
 def as_json(record: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ RESIDUAL = 1e-4  # log-odds
 SURE = 2.0  # standard errors
 ALIKE = 0.75  # Jaccard index of two sets of principal players
 UNKNOWN = "unknown"
+UNWRITTEN = "no reason is written for"
 WHOLE = 1_000.0  # from here on a number is told without its decimals
 SIGN: dict[Direction, int] = {"raises": 1, "lowers": -1}
 Float = NDArray[np.float64]
@@ -72,7 +73,7 @@ class Checks:
         """Why a person must look; empty where reasons may be released."""
         words = {
             "residual": f"values miss the score's log-odds by {self.residual:.2g}, more than {RESIDUAL:g}",
-            "mapping": f"no reason is written for {', '.join(self.unmapped)}",
+            "mapping": f"{UNWRITTEN} {', '.join(self.unmapped)}",
             "stability": f"under small noise the principal factors change (Jaccard index {self.stability:.2f}, below {ALIKE})",
             "protected": f"a field reads {', '.join(self.protected)}",
             "told": "the score is flagged, and no factor raises it above the comparison's",
@@ -93,10 +94,13 @@ def _least(values: Float) -> float:
 
 
 def unsure(values: Float, errors: Float) -> list[int]:
-    """Players that are told or left out by less than SURE standard errors of what sampling may be off by. values, errors: (M,)."""
-    best = np.append(np.sort(values)[::-1], -np.inf)
-    between = (best[MOST - 1] + best[MOST]) / 2 if len(values) > MOST else -np.inf
-    return [int(player) for player in np.flatnonzero(abs(values - max(_least(values), between)) < SURE * errors)]
+    """Players that are told or left out, of either direction, by less than SURE standard errors of sampling. values, errors: (M,)."""
+    near = np.zeros(len(values), bool)
+    for sign in SIGN.values():
+        best = np.append(np.sort(sign * values)[::-1], -np.inf)
+        between = (best[MOST - 1] + best[MOST]) / 2 if len(values) > MOST else -np.inf
+        near |= abs(sign * values - max(_least(sign * values), between)) < SURE * errors
+    return [int(player) for player in np.flatnonzero(near)]
 
 
 def jaccard(first: Sequence[int], second: Sequence[int]) -> float:

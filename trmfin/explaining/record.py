@@ -19,7 +19,7 @@ from trmfin.explaining.case import moments
 from trmfin.explaining.shape import faults
 from trmfin.scoring.views import Run, collected
 
-VERSION = 1
+VERSION = 2
 PREVIOUS, OWN = "prev_sha256", "sha256"
 EVERY = 50  # of so many records of a shard the first is compared with other groups and the group's rows: it takes many times the passes
 FLAT = pl.Schema(
@@ -93,7 +93,9 @@ def parsed(text: bytes, where: str) -> dict[str, Any]:
     if not isinstance(record, dict) or not {PREVIOUS, OWN} <= record.keys():
         raise RunError(f"{where}: is no record; restore the file")
     if record.get("schema_version") != VERSION:
-        raise RunError(f"{where}: schema_version {record.get('schema_version')!r}, this version reads {VERSION}; update trmfin")
+        raise RunError(
+            f"{where}: schema_version {record.get('schema_version')!r}, this version reads {VERSION}; read it with the one that wrote it"
+        )
     if written != text:
         raise RunError(f"{where}: is not written as records are, so it was edited; restore the file")
     return record

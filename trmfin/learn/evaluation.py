@@ -131,8 +131,11 @@ def _of_any(
 
 def _seen(card: dict[str, Any], data: Prepared) -> str:
     """A warning where a bundle is judged on the very samples it was trained on."""
-    trained_on = card.get("prepared", {}).get("samples.parquet")
-    same = trained_on is not None and trained_on == data.manifest.get("files", {}).get("samples.parquet")
+    part, trained_on, now = "samples.parquet", set[str](), card
+    while now:  # and adapted to, each time
+        trained_on |= {now["prepared"][part]} if part in now.get("prepared", {}) else set()
+        now = now.get("adapted") or now.get("before") or {}
+    same = data.manifest.get("files", {}).get(part) in trained_on
     return ", WHICH IT WAS TRAINED ON: this is no test" if same else ""
 
 

@@ -55,7 +55,7 @@ def _part(title: str, *lines: str) -> Iterator[str]:
 
 def _adapted(adapted: Mapping[str, Any]) -> Iterator[str]:
     """What the weights learnt since the rest of the card was written, the newest first."""
-    yield "**Data window, outcomes and triggers below are of the bundle before. These weights were not judged: evaluate them.**"
+    yield "**Data window, outcomes and triggers below are of the bundle named last. These weights were not judged: evaluate them.**"
     yield ""
     now: Mapping[str, Any] | None = adapted
     while now:

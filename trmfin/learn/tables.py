@@ -63,7 +63,7 @@ WORDS = {  # section → what its tables show and how to read them
         "speak for TRM; an interval that holds 0 is no evidence of a difference."
     ),
 }
-FLAGGED_BY_POLICY = "every score of {cutoff:.4f} or more, by the bundle's policy ({flagged_share:.1%} of all)"
+FLAGGED_BY_POLICY = "every score of {cutoff:.4f} or more after all steps, the cut-off of the bundle's policy ({flagged_share:.1%} of all)"
 FLAGGED_BY_SHARE = "the riskiest {flagged_share:.0%} of each fold, for every model alike"
 REASON_MIX = (
     "What the flagged of each group are told, of {cases} that were explained against the average of {compared_with}: the share with a "
