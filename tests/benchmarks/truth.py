@@ -80,7 +80,7 @@ def world(clients: int, seed: int) -> tuple[Any, Any, np.ndarray]:
         targets=(Target(name="default", head="binary", meaning="probability of default; higher = riskier"),),
         primary="default",
         group="client",
-        players=tuple(Player(name=name, fields=(name,)) for name in FACTORS),
+        players=tuple(Player(name=name, fields=(name,), lengths=("statements",) if name == "noise" else ()) for name in FACTORS),
     )
     return Prepared(events=events, samples=samples), task, factors
 
