@@ -261,8 +261,7 @@ def paired(found: pl.DataFrame, cases: int) -> Iterator[str]:
             new, old = ((both[name] - both[f"{name}_right"]).to_numpy() for name in ("new", "old"))
             errors = [values.std(ddof=1) / both.height**0.5 for values in (new, old)]
             yield (
-                f"  less {model:21} {cases:6} {both.height:5} {new.mean():+7.3f} {errors[0]:6.3f} {old.mean():+7.3f} "
-                f"{'':7} {errors[1]:6.3f}"
+                f" less {model:22} {cases:6} {both.height:5} {new.mean():+7.3f} {errors[0]:6.3f} {old.mean():+7.3f} {'':7} {errors[1]:6.3f}"
             )
 
 

@@ -98,5 +98,5 @@ def test_the_table_has_what_trm_finds_more_on_the_same_draws() -> None:
     rows += [("trm adapted", 5, draw, 0.5 + 0.1 * draw, 0.6, 3.0) for draw in range(3)]
     rows += [("lightgbm retrained 25%", 5, draw, 0.4, 0.5 + 0.1 * draw, 1.0) for draw in range(2)]
     found = pl.DataFrame(rows, schema=["model", "cases", "draw", "new", "old", "seconds"], orient="row")
-    (less,) = [line.split() for line in adaptation.table(found) if line.startswith("  less")]
+    (less,) = [line.split() for line in adaptation.table(found) if line.startswith(" less")]
     assert less == ["less", "lightgbm", "retrained", "25%", "5", "2", "+0.150", "0.050", "+0.050", "0.050"]
