@@ -120,6 +120,7 @@ class Explainer:
     def _together(
         self, prepared: Prepared, sequences: Sequences, part: NDArray[np.int64], table: pl.DataFrame, checked: Sequence[int]
     ) -> list[dict[str, Any]]:
+        """Bodies of at most CASES samples. table: (n,) their rows of the run's; checked: which of them are explained in other ways too."""
         values, used = attributed(self.game, sequences, part), table["step"].to_numpy() - 1
         likeness = self._likeness(sequences, part, values, used, checked)
         carried = {direction: self._carried(sequences, part, values, used, direction) for direction in DIRECTIONS}
