@@ -100,16 +100,18 @@ TASK = Task(
     ),
     reasons=(
         Reason(
-            code="P1", player="lateness", text="How late payments were: {status.most} months at worst, {status.newest} in {status.when}"
+            code="P1",
+            player="lateness",
+            text="Months that payments were late, 0 or less: none: {status.most} at worst, {status.newest} in {status.when}",
         ),
         Reason(code="P2", player="utilisation", text="Share of the credit limit in use: {used.most} at most, {used.newest} in {used.when}"),
-        Reason(code="P3", player="payments", text="Amounts paid: {paid.newest} in {paid.when}, {paid.total} in all months named"),
+        Reason(code="P3", player="payments", text="Amounts paid: {paid.newest} in {paid.when}, {paid.total} in all months"),
         Reason(code="P4", player="billing", text="Size of the statements: {billed.newest} in {billed.when}, {billed.most} at most"),
         Reason(code="P5", player="history", text="How many statements are on file, and how old they are"),
         Reason(code="P6", player="limit", text="Amount of the credit limit: {limit}"),
         Reason(code="P7", player="education", text="Level of education stated in the application"),
     ),
-    changes=(Change(column="paid", direction="up"), Change(column="status", direction="down")),
+    changes=(Change(column="paid", direction="up"), Change(column="status", direction="down", least=0)),
     protected=("sex", "age", "marriage"),
 )
 PROTOCOL = Protocol(kind="stratified", folds=5, seed=42)

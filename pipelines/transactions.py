@@ -86,13 +86,13 @@ TASK = Task(
     reasons=(
         Reason(code="T1", player="amount", text="Amount of the transaction: {amount}"),
         Reason(code="T2", player="time", text="Hour and day of the transaction"),
-        Reason(code="T3", player="card amounts", text="Amount in relation to earlier ones of the card, named here up to {amount.most}"),
+        Reason(code="T3", player="card amounts", text="Amount in relation to earlier ones of the card, of up to {amount.most}"),
         Reason(
             code="T4",
             player="card frauds",
             text="Earlier transactions of the card were confirmed, that of {verdict.when} as {verdict.newest}",
         ),
-        Reason(code="T5", player="terminal amounts", text="Amount in relation to earlier ones at the terminal, here up to {amount.most}"),
+        Reason(code="T5", player="terminal amounts", text="Amount in relation to earlier ones at the terminal, of up to {amount.most}"),
         Reason(
             code="T6",
             player="terminal frauds",

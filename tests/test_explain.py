@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,8 @@ from typer.testing import CliRunner, Result
 from tests.explaining.runs import ASKED, LINES, Made, broken, explained, forged, records_of
 from trmfin import explain, score
 from trmfin.command import application
+from trmfin.explaining import sampling
+from trmfin.explaining.pages import as_html
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,15 @@ def test_html_stands_alone_and_says_the_same(made: Made) -> None:
     for name in record["attribution"]["values"]:
         assert name in text
     assert record["sha256"] in text and "@media print" in text
+
+
+def test_what_a_record_says_is_no_markup_of_the_page(made: Made) -> None:
+    record = deepcopy(records_of(made.run)[0])
+    record["checks"] |= {"<script>": "<script>"}
+    record["needs_human"] = ["<script>"]
+    page = Page()
+    page.feed(as_html(record))
+    assert "script" not in page.tags and " ".join(page.texts).count("<script>") == 3
 
 
 def test_without_a_sample_all_are_checked_and_the_highest_score_is_shown(made: Made) -> None:
@@ -192,4 +204,13 @@ def test_score_refuses_what_it_cannot_explain_before_it_scores(which: str, made:
     words = [str(made.bundle_folder), str(made.prepared), "--out", str(tmp_path / "run"), "--explain", which]
     result = CliRunner().invoke(application(score.main), words)
     assert result.exit_code == 1 and "choose none, adverse, all, or topk:N" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sampler_that_is_missing_is_told_before_anything_is_scored(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "MOST_EXACT", 2)
+    monkeypatch.setattr(sampling, "find_spec", lambda name: None)
+    words = [str(made.bundle_folder), str(made.prepared), "--out", str(tmp_path / "run"), "--explain", "all"]
+    result = CliRunner().invoke(application(score.main), words)
+    assert result.exit_code == 1 and "pip install 'trmfin[explain]'" in result.stderr
     assert not (tmp_path / "run").exists()

@@ -17,6 +17,7 @@ from trmfin.explaining.players import players_of
 from trmfin.explaining.sampling import sampled
 from trmfin.explaining.shapley import Game, exact
 from trmfin.model.ensemble import Ensemble
+from trmfin.scoring.engine import score_rows
 
 shap = pytest.importorskip("shap", reason="shap is not installed: pip install 'trmfin[explain]'")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::PendingDeprecationWarning")
@@ -69,6 +70,27 @@ def test_values_are_shaps_own_object(world: World) -> None:
     np.testing.assert_allclose(told.base_values + told.values.sum(1), found.logits[:, 1], atol=1e-9)
 
 
+@pytest.mark.parametrize("plot", ["bar", "beeswarm", "heatmap", "violin", "waterfall", "force", "decision"])
+def test_shaps_plots_take_them(world: World, plot: str) -> None:
+    matplotlib = pytest.importorskip("matplotlib", reason="shap draws with matplotlib")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    told = exact(game_of(world), world.sequences, world.rows[:4]).explanation()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # shap's own
+        if plot == "decision":
+            shap.plots.decision(told.base_values[0], told.values, feature_names=told.feature_names, show=False)
+        elif plot == "force":
+            shap.plots.force(told[0], matplotlib=True, show=False)
+        else:
+            getattr(shap.plots, plot)(told[0] if plot == "waterfall" else told, show=False)
+    pyplot.gcf().canvas.draw()
+    drawn = [text.get_text() for axes in pyplot.gcf().axes for text in axes.findobj(matplotlib.text.Text)]
+    pyplot.close("all")
+    assert told.feature_names[0] in " ".join(drawn), drawn
+
+
 class Logit(nn.Module):
     """The last step's log-odds of embedded questions, as shap's gradient methods want a model: (n, L D) → (n, 1)."""
 
@@ -104,4 +126,5 @@ def test_gradient_methods_do_not_add_up_on_a_recursion_and_ours_does(world: Worl
     errors = {name: np.abs(np.asarray(values).reshape(2, -1).sum(1) - differs) for name, values in (("deep", deep), ("gradient", gradient))}
     ours = exact(game_of(world), world.sequences, full[:2])
     assert all(error.max() > 1e-2 for error in errors.values()), errors
-    np.testing.assert_allclose(ours.base + ours.values.sum(-1), ours.logits, atol=1e-9)
+    apart = score_rows(bundle, world.sequences, full[:2]).logits
+    np.testing.assert_allclose(ours.base + ours.values.sum(-1), apart, atol=1e-4, err_msg="against the scores of a separate pass")

@@ -12,6 +12,7 @@ import pytest
 from tests.scoring.models import bundle_for
 from trmfin.data.prepared import Prepared, apply, read_raws
 from trmfin.explaining.comparison import comparison
+from trmfin.explaining.evidence import histories_of, newest
 from trmfin.explaining.explainer import Asked, Explainer
 from trmfin.explaining.players import players_of
 from trmfin.explaining.shapley import Game, exact
@@ -20,6 +21,7 @@ from trmfin.learn.reference import reference
 from trmfin.model.config import preset
 from trmfin.scoring.engine import score_rows
 from trmfin.scoring.shards import score_frame
+from trmfin.sequences.batch import window_events
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.shipped import load_pipeline
 
@@ -36,13 +38,23 @@ def world(checkout: Path) -> tuple[Prepared, Bundle, Sequences]:
     return prepared, Bundle(**{**vars(bundle), "reference": groups}), sequences
 
 
-def test_how_many_events_there_are_is_carried_by_the_newest_of_each_history(world: tuple[Prepared, Bundle, Sequences]) -> None:
-    _, bundle, _ = world
-    explainer = Explainer(bundle, Asked(which="all", group="all_applicants"), {"inputs": {}, "settings": {"steps": 3, "threads": 1}})
-    pace, there = explainer.players.names.index("pace"), np.ones(bundle.task.length, bool)
-    assert explainer._counted(there, pace) == [*range(3, 9), *range(15, 21)], "places 1 to 8 are the card's, 9 to 20 the terminal's"
-    there[9:] = False
-    assert explainer._counted(there, pace) == [*range(1, 9)]
+def test_a_player_reads_the_histories_of_its_cells_its_summaries_and_its_lengths(world: tuple[Prepared, Bundle, Sequences]) -> None:
+    _, bundle, sequences = world
+    players = players_of(bundle.task)
+    read = {name: histories_of(bundle.task, players, place) for place, name in enumerate(players.names)}
+    assert read["pace"] == ["card", "terminal"] and read["card frauds"] == ["card"] and read["terminal amounts"] == ["terminal"]
+    assert read["amount"] == [], "the sample's own column"
+    windows = window_events(sequences, len(sequences) - 1)
+    tokens = sequences.event_ids(np.array([len(sequences) - 1]))[0]
+    for name, newest_tokens in (("card", tokens[1:9]), ("terminal", tokens[9:])):
+        there = [event for event in newest_tokens if event is not None]
+        assert there and windows[name][-len(there) :] == there, "oldest first; tokens are the newest of a window"
+
+
+def test_where_no_event_alone_carries_a_value_the_newest_do_as_many_of_each_history() -> None:
+    read = {"card": [f"c{place}" for place in range(20)], "terminal": ["t0", "t1"]}
+    assert newest(read) == [*(f"c{place}" for place in range(14, 20)), "t0", "t1"]
+    assert newest({"card": read["card"]}) == read["card"][-12:] and newest({}) == []
 
 
 def test_each_reason_names_events_of_its_own_history(world: tuple[Prepared, Bundle, Sequences]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -13,9 +14,10 @@ from tests.scoring.models import CONFIG, bundle_for
 from tests.worlds import card_and_shop, document_chain, monthly_panel, order_book
 from trmfin.data.prepared import Prepared
 from trmfin.errors import DataError
-from trmfin.explaining.case import Case, cases
+from trmfin.explaining.case import Case, build_copies, cases
 from trmfin.scoring.engine import score_rows
 from trmfin.sequences.sequences import build
+from trmfin.sequences.task import Field
 
 WORLDS = (monthly_panel, card_and_shop, order_book, document_chain)
 
@@ -32,9 +34,31 @@ def test_a_case_scores_alone_as_it_does_among_all_and_so_do_copies(world) -> Non
         for table in ("sample", "events", "links"):
             ours, theirs = getattr(again, table), getattr(case, table)
             assert (ours is None and theirs is None) or ours.equals(theirs), table
-        for data, count in ((again.prepared(), 1), (again.copies(3, task), 3)):
-            alone = score_rows(bundle, build(data, task).aligned(bundle.fitted), np.arange(count))
+        for built, count in ((build(again.prepared(), task), 1), (build_copies(again.copies(3), task), 3)):
+            alone = score_rows(bundle, built.aligned(bundle.fitted), np.arange(count))
             np.testing.assert_allclose(alone.logits, np.repeat(among_all.logits[row : row + 1], count, 0), atol=1e-4)
+
+
+def test_copies_keep_what_fields_read_of_a_key() -> None:
+    """A key that is a feature too: of text, as a category, and as a number."""
+    prepared, task = monthly_panel()
+    number = prepared.samples.select("client_id", place=pl.col("client_id").rank("dense").cast(pl.Int64)).unique()
+    keyed = [table.join(number, on="client_id", maintain_order="left") for table in (prepared.events, prepared.samples)]
+    prepared = Prepared(events=keyed[0], samples=keyed[1])
+    own = (
+        Field(name="who", column="client_id", transform="category"),
+        Field(name="place", column="place", transform="number"),
+        Field(name="whose", column="client_id", transform="category", of="sample"),
+    )
+    task = replace(task, fields=(*task.fields, *own), histories=tuple(replace(h, keys=("client_id", "place")) for h in task.histories))
+    bundle = bundle_for(prepared, task, CONFIG)
+    sequences = build(prepared, task).aligned(bundle.fitted)
+    (case, *_) = cases(prepared, sequences, np.arange(1))
+    alone, copied = (
+        score_rows(bundle, built.aligned(bundle.fitted), np.arange(1)).logits
+        for built in (build(case.prepared(), task), build_copies(case.copies(2), task))
+    )
+    np.testing.assert_allclose(copied, alone, atol=1e-5)
 
 
 def test_what_was_not_known_and_answers_and_protected_columns_are_left_out() -> None:

@@ -18,6 +18,7 @@ from trmfin.learn.policy import Policy
 from trmfin.scoring.engine import score_rows
 from trmfin.sequences.explained import Change
 from trmfin.sequences.sequences import build
+from trmfin.sequences.task import Field
 
 Found = tuple[Bundle, list[tuple[Case, float, Counterfactual]]]
 
@@ -72,6 +73,41 @@ def test_only_what_may_change_changes_in_its_direction_to_values_that_data_had(
             assert cell.after in values_of(bundle, change, table.schema[cell.column])
             assert cell.after != cell.before
             assert change.direction != "up" or cell.after > cell.before
+
+
+def test_values_are_few_round_and_within_what_training_and_the_change_allow(found: Found) -> None:
+    bundle = found[0]
+    edges = np.array(bundle.fitted.edges["billed"], np.float64)
+    billed = values_of(bundle, Change(column="billed"), pl.Int64())
+    assert 2 <= len(billed) <= 16 and list(billed) == sorted(set(billed))
+    least, most = (np.sign(edge) * np.expm1(abs(edge)) * 100 for edge in (edges.min(), edges.max()))
+    assert np.floor(least) <= billed[0] and billed[-1] <= most
+    assert len(billed) > 2 and all(float(f"{value:.3g}") == value for value in billed[1:-1]), "three digits"
+    middle = float(billed[len(billed) // 2])
+    assert values_of(bundle, Change(column="billed", least=middle), pl.Int64()) == tuple(value for value in billed if value >= middle)
+    assert values_of(bundle, Change(column="billed", most=middle), pl.Int64()) == tuple(value for value in billed if value <= middle)
+
+
+def test_of_a_short_range_of_whole_numbers_all_are_tried() -> None:
+    data = panel(18)
+    late = pl.int_range(pl.len()).mod(7) - 2
+    data = replace(data, events=data.events.with_columns(late=late))
+    change = Change(column="late", direction="down", least=0)
+    task = replace(TASK, fields=(*TASK.fields, Field(name="late", column="late", transform="number")), changes=(change,))
+    bundle = bundle_for(data, task, CONFIG, Policy(cutoff=0.4))
+    assert values_of(bundle, change, pl.Int64()) == (0, 1, 2, 3, 4)
+    assert values_of(bundle, Change(column="late"), pl.Int64()) == (-2, -1, 0, 1, 2, 3, 4)
+    sequences = build(data, task).aligned(bundle.fitted)
+    cells = [cell for case in cases(data, sequences, np.arange(18)) for cell in counterfactual(bundle, case).changes]
+    assert cells and all(0 <= cell.after < cell.before for cell in cells), "downwards, and not below its bound"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"), [({"least": "0"}, "expected a number or nothing"), ({"least": 2, "most": 1}, "least up to most")]
+)
+def test_bounds_that_cannot_be_are_refused(bounds: dict[str, float], said: str) -> None:
+    with pytest.raises(TaskError, match=said):
+        Change(column="billed", **bounds)  # type: ignore[arg-type]
 
 
 def test_no_cell_of_an_answer_is_superfluous(found: Found) -> None:

@@ -93,7 +93,9 @@ def test_the_mix_is_a_table_a_column() -> None:
     words, table = fairness_parts(
         {"attributes": [], "notes": [], "reasons": {"cases": 60, "compared_with": "portfolio", "attributes": [mix]}}
     )
-    assert words.startswith("What the flagged of each group are told, of 60 that were explained against the average of portfolio")
+    assert words.startswith(
+        "What raises the scores that are flagged in each group, of 60 that were explained against the average of portfolio"
+    )
     assert table.splitlines() == [
         "| region | a (40) | b (20) | largest difference |",
         "| --- | --- | --- | --- |",

@@ -11,7 +11,8 @@ import pytest
 
 from tests.explaining.runs import TASK
 from trmfin.errors import TaskError
-from trmfin.explaining.reasons import Checks, carrying, filled, jaccard, principal, told, unsure
+from trmfin.explaining.evidence import carrying
+from trmfin.explaining.reasons import Checks, Evidence, filled, jaccard, principal, told, unfilled, unsure
 from trmfin.sequences.explained import Reason
 
 EVENTS = pl.DataFrame(
@@ -25,10 +26,16 @@ EVENTS = pl.DataFrame(
     }
 )
 SAMPLE = {"limit": 5_000_000, "education": None, "billed": 7}
+MORE = EVENTS.with_columns(
+    event_id=pl.Series(["c", "d"]), event_time=pl.col("event_time") - pl.duration(days=366), billed=pl.lit(900_000, pl.Int64)
+)
+ALL = pl.concat([EVENTS, MORE])
+BEHIND = {"bills": Evidence(carrying=EVENTS, read=EVENTS)}
+NOTHING = Evidence(carrying=EVENTS.clear(), read=EVENTS.clear())
 
 
-def text(words: str, events: pl.DataFrame = EVENTS) -> str:
-    return filled(Reason(code="R", player="bills", text=words), events, SAMPLE, ("billed", "limit"))
+def text(words: str, carrying: pl.DataFrame = EVENTS, read: pl.DataFrame = EVENTS) -> str:
+    return filled(Reason(code="R", player="bills", text=words), Evidence(carrying=carrying, read=read), SAMPLE, ("billed", "limit"))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +57,22 @@ def test_slots_are_filled_with_the_cases_values(words: str, said: str) -> None:
 
 
 def test_without_events_slots_say_unknown() -> None:
-    assert text("{events}: {billed.most} in {last}", EVENTS.clear()) == "0: unknown in unknown"
+    assert text("{events}: {billed.most} in {last}", EVENTS.clear(), EVENTS.clear()) == "0: unknown in unknown"
+
+
+def test_extremes_and_sums_are_of_the_whole_case_and_days_of_what_carries_the_reason() -> None:
+    assert text("{billed.most}, {billed.least}, {billed.total}", read=ALL) == "9,000.00, 1,234.50, 21,234.50"
+    assert text("{events}, {first} to {last}, {billed.newest} in {billed.when}", read=ALL) == (
+        "2, 2024-03-01 to 2024-05-01, 2,000.00 in 2024-05-01"
+    )
+
+
+def test_slots_that_the_case_has_nothing_for_are_found() -> None:
+    reason = Reason(code="R", player="bills", text="{events} {limit} {education} {billed.most} {billed.newest}")
+    assert unfilled(reason, Evidence(carrying=EVENTS, read=ALL), SAMPLE) == ("education",)
+    assert unfilled(reason, NOTHING, SAMPLE) == ("education", "billed.most", "billed.newest")
+    found, _ = told(TASK, ("bills",), np.array([1.0]), {"bills": NOTHING}, SAMPLE)
+    assert found[0].unfilled == ("billed.most", "billed.newest", "last")
 
 
 @pytest.mark.parametrize("words", ["{billed.median}", "{}", "{.most}"])
@@ -73,7 +95,7 @@ def test_at_most_four_players_that_raise_the_score_are_principal_strongest_first
 
 
 def test_told_reasons_carry_their_events_and_unmapped_players_are_named() -> None:
-    found, unmapped = told(TASK, ("bills", "lateness", "mystery"), np.array([0.2, -0.1, 0.9]), {"bills": EVENTS}, SAMPLE)
+    found, unmapped = told(TASK, ("bills", "lateness", "mystery"), np.array([0.2, -0.1, 0.9]), BEHIND, SAMPLE)
     assert unmapped == ("mystery",)
     (reason,) = found
     assert (reason.rank, reason.code, reason.player, reason.event_ids) == (1, "B", "bills", ("a", "b"))
@@ -83,13 +105,13 @@ def test_told_reasons_carry_their_events_and_unmapped_players_are_named() -> Non
 
 def test_what_lowers_a_score_is_told_apart_and_a_reason_of_one_direction_is_not_told_in_the_other() -> None:
     players, values = ("bills", "lateness", "mystery"), np.array([-0.2, 0.1, -0.9])
-    found, unmapped = told(TASK, players, values, {"bills": EVENTS}, SAMPLE, "lowers")
+    found, unmapped = told(TASK, players, values, BEHIND, SAMPLE, "lowers")
     assert [(reason.code, reason.contribution) for reason in found] == [("B", -0.2)] and unmapped == ("mystery",)
     high, low = (Reason(code=way, player="bills", text=way, direction=way) for way in ("raises", "lowers"))
     both = replace(TASK, reasons=(high, low))
-    assert [reason.text for reason in told(both, players, values, {}, SAMPLE, "lowers")[0]] == ["lowers"]
-    assert [reason.text for reason in told(both, players, -values, {}, SAMPLE)[0]] == ["raises"]
-    assert told(replace(TASK, reasons=(low,)), players, -values, {}, SAMPLE) == ([], ("mystery", "bills")), "written for lowering alone"
+    assert [reason.text for reason in told(both, players, values, BEHIND, SAMPLE, "lowers")[0]] == ["lowers"]
+    assert [reason.text for reason in told(both, players, -values, BEHIND, SAMPLE)[0]] == ["raises"]
+    assert told(replace(TASK, reasons=(low,)), players, -values, BEHIND, SAMPLE) == ([], ("mystery", "bills")), "written for lowering alone"
 
 
 def test_directions_are_known_ones_and_no_two_reasons_tell_the_same() -> None:
@@ -110,7 +132,7 @@ def test_jaccard() -> None:
 
 
 def checks(**changed: object) -> Checks:
-    good = {"residual": 1e-6, "unmapped": (), "stability": 1.0, "protected": (), "silent": False, "unsure": None}
+    good = {"residual": 1e-6, "unmapped": (), "unfilled": (), "stability": 1.0, "protected": (), "silent": False, "unsure": None}
     return Checks(**(good | changed))  # type: ignore[arg-type]
 
 
@@ -120,6 +142,7 @@ def checks(**changed: object) -> Checks:
         ({"residual": -2e-4}, "residual", "miss the score's log-odds by -0.0002"),
         ({"residual": float("nan")}, "residual", "miss the score's log-odds"),
         ({"unmapped": ("mystery",)}, "mapping", "no reason is written for mystery"),
+        ({"unfilled": ("bills",)}, "wording", "nothing to fill the reason's words with, of bills"),
         ({"stability": 0.6}, "stability", "under small noise the principal factors change"),
         ({"silent": True}, "told", "the score is flagged, and no factor raises it"),
         ({"unsure": ("bills",)}, "precision", "too few samples to say whether bills is among the principal factors"),

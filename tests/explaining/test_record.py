@@ -18,8 +18,10 @@ from tests.scoring.models import contents
 from trmfin.data.files import write_parquet
 from trmfin.errors import ConfigError, RunError
 from trmfin.explaining import records as module
+from trmfin.explaining.case import Case
 from trmfin.explaining.explainer import Asked, picked
 from trmfin.explaining.pages import as_text
+from trmfin.explaining.reasons import shown
 from trmfin.explaining.record import chained, checked, line, record_of, sealed
 from trmfin.explaining.records import Records, read_records
 from trmfin.explaining.replay import Replayer
@@ -64,6 +66,22 @@ def test_a_record_adds_up_and_says_what_the_table_says(made: Made) -> None:
             assert [reason["rank"] for reason in record[part]] == list(range(1, len(record[part]) + 1))
             assert all(sign * reason["contribution"] > 0 for reason in record[part])
             assert all(reason["contribution"] == found["values"][reason["player"]] for reason in record[part])
+
+
+def test_quoted_extremes_are_those_of_the_whole_case(made: Made) -> None:
+    quoted = []
+    for record in records_of(made.run):
+        case = Case.from_json(record["data"]["case"])
+        for reason in (*record["reasons"], *record["mitigating"]):
+            if reason["code"] == "B":
+                known = case.events["billed"].drop_nulls()
+                most = shown(known.max(), True)
+                assert f"Statements of {most} at most" in reason["text"]
+                carried = case.events.filter(pl.col("event_id").is_in(reason["event_ids"]))["billed"]
+                quoted.append(carried.max() != known.max())
+        if any("unknown" in reason["text"] for reason in record["reasons"]):
+            assert record["checks"]["wording"] == "fail" and record["needs_human"]
+    assert any(quoted), "some events that carry a reason are not the case's most"
 
 
 def test_a_flagged_score_that_nothing_raises_needs_a_person(made: Made, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -15,9 +16,12 @@ from tests.explaining.models import panel_world
 from tests.scoring.models import World
 from trmfin.errors import ConfigError
 from trmfin.explaining.comparison import FORMS, Form, comparison
-from trmfin.explaining.players import NOBODY, VIEWS, View, coalitions, players_of
+from trmfin.explaining.players import NOBODY, VIEWS, Players, View, coalitions, players_of
 from trmfin.explaining.shapley import Game, exact, noisy, shapley_interactions, shapley_values
-from trmfin.scoring.engine import score_rows
+from trmfin.learn.bundle import Bundle
+from trmfin.model.refine import answers
+from trmfin.scoring.engine import log_odds, score_rows, undisturbed
+from trmfin.sequences.batch import Batch
 
 games = st.integers(1, 5).flatmap(
     lambda players: st.lists(st.floats(-5, 5), min_size=2**players, max_size=2**players).map(lambda worth: np.array(worth)[None, :, None])
@@ -169,20 +173,38 @@ def test_the_network_is_left_as_it_was(world: World) -> None:
 
 
 def test_what_is_lost_at_a_token_is_what_the_network_says_without_it(world: World) -> None:
-    """`pulls` of a task's one field at one token: the same cell replaced by hand in a comparison of one row."""
+    """`pulls` against the batch itself, its cells at one token exchanged by hand for a comparison row's and scored again."""
     bundle, task = world.bundle, world.bundle.task
     row = int(np.argmax(world.sequences.batch(world.rows).mask.sum(1)))
     batch = world.sequences.batch(np.array([row]))
     other = comparison(task, bundle.reference, "all_applicants", "rows", 1)
     players = players_of(task)
     game = Game.of(bundle, players, other)
-    player = players.names.index("billed")
-    (pulls,) = game.pulls(batch, [[player]], np.array([-1]))
-    assert pulls.shape == (1, task.length) and pulls[0, 0] == 0, "billed is no cell of the leading token"
-    nobody_else = game.worth(batch, np.array([[name != "billed" for name in players.names], [True] * len(players)]))[0, :, -1]
-    everywhere = Game.of(bundle, players, other).worth(batch, np.ones((1, len(players)), bool))[0, 0, -1]
-    assert abs(nobody_else[1] - everywhere) < 1e-5
-    assert abs(pulls).max() > 1e-3 and np.isfinite(pulls).all()
+    for name, step in (("billed", -1), ("status", 0)):
+        player = players.names.index(name)
+        (pulls,) = game.pulls(batch, [[player]], np.array([step]))
+        assert pulls.shape == (1, task.length) and pulls[0, 0] == 0, "no cell of the leading token"
+        assert abs(pulls).max() > 1e-3
+        for token in range(1, task.length):
+            expected = log_odds_of(bundle, batch, step) - log_odds_of(bundle, exchanged(batch, other.rows, players, player, token), step)
+            assert abs(pulls[0, token] - (expected if batch.mask[0, token] else 0)) < 1e-5
+
+
+def exchanged(batch: Batch, other: Batch, players: Players, player: int, token: int) -> Batch:
+    """The batch with one player's cells at one token as the other's first row has them."""
+    numbers, codes = batch.numbers.copy(), batch.codes.copy()
+    whose = players.cells[token] == player
+    F = numbers.shape[2]
+    numbers[0, token, whose[:F]] = other.numbers[0, token, whose[:F]]
+    codes[0, token, whose[F:]] = other.codes[0, token, whose[F:]]
+    return replace(batch, numbers=numbers, codes=codes)
+
+
+def log_odds_of(bundle: Bundle, batch: Batch, step: int) -> float:
+    """Calibrated, after one step, by the network's own forward pass."""
+    with undisturbed(bundle.network, None):
+        raw = np.array([[log_odds(bundle.network, answer)[0] for answer in answers(bundle.network, batch)]])
+    return float(bundle.calibration.apply(raw)[0, step])
 
 
 def test_noise_is_a_samples_own(world: World) -> None:

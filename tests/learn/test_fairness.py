@@ -150,3 +150,11 @@ def test_a_policys_cut_off_flags_in_place_of_a_share() -> None:
     a, b = half["attributes"][0]["models"]["trm"]["groups"]
     assert half["flagged_share"] == 0.5 and a["flagged"] * 400 + b["flagged"] * 600 == pytest.approx(500)
     assert fairness(predictions(P, Y), SAMPLES, ("sex",), 0.99)["attributes"][0]["models"]["trm"]["air"]["value"] == 1, "nobody is flagged"
+
+
+def test_where_all_are_flagged_there_is_no_ratio_of_those_who_are_not() -> None:
+    found = fairness(predictions(P, Y), SAMPLES, ("sex",), 0.0)
+    gaps = found["attributes"][0]["models"]["trm"]
+    assert "air" not in gaps and gaps["parity"]["value"] == 0
+    assert found["notes"] == ["sex: every row of trm is flagged, so that AIR is undefined."]
+    assert "| sex | trm | undefined |" in "\n".join(fairness_parts(found))

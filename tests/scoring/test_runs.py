@@ -20,7 +20,7 @@ from tests.scoring.models import PANEL, bundle_for, contents, panel, saved
 from trmfin.data.files import read_json
 from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError, DataError, RunError
-from trmfin.learn.bundle import Bundle
+from trmfin.learn.bundle import Bundle, provenance
 from trmfin.learn.policy import Policy
 from trmfin.scoring.folder import verify_run
 from trmfin.scoring.runs import score_run
@@ -84,6 +84,7 @@ def test_the_manifest_says_what_the_run_was_made_of(ready: tuple[Bundle, Path], 
     assert manifest["policy"] == HALTING.to_json()
     assert manifest["times"]["started"] < manifest["times"]["finished"]
     assert {"torch", "trmfin"} <= manifest["versions"].keys()
+    assert manifest["code"] == provenance(), "the commit that scored, where there is a checkout"
     steps = pl.read_parquet(tmp_path / "run" / "scores" / "part-*.parquet")["step"]
     calls = {"calls": int(steps.max()), "calls_in_full": 3}  # of one batch
     assert manifest["effort"] == calls | {"sample_steps": steps.sum(), "sample_steps_in_full": 3 * CLIENTS}

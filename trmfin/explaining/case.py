@@ -7,7 +7,7 @@ has among all others, so a record that holds one can be replayed without the dat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from trmfin.data.layout import EVENTS, LATE, LINKS, SAMPLES, TIME
 from trmfin.data.prepared import Prepared
 from trmfin.errors import DataError
-from trmfin.sequences.sequences import Sequences
+from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.task import Task
 from trmfin.sequences.windows import event_tokens
 
+COPY = "copy of the case"  # a column that tells copies apart
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"
 TYPES: dict[str, pl.DataType] = {
     "text": pl.String(),
@@ -63,23 +64,24 @@ class Case:
             said = str(problem).splitlines()[0]
             raise DataError(f"case: its data cannot be read ({said}); take the record as it was written") from problem
 
-    def copies(self, count: int, task: Task) -> Prepared:
-        """The same case so many times, as samples 0, 1, …, that share no event; to be changed and scored together.
+    def copies(self, count: int) -> Prepared:
+        """The same case so many times, as samples 0, 1, …, that share no event; to be changed, and built together by `build_copies`."""
+        numbers = pl.DataFrame({COPY: range(count)}, schema={COPY: pl.String()})
 
-        Every part of a key gets the copy's number, so that what was equal within the case stays so, and copies do not meet.
-        """
-        keys = {name for history in task.histories for name in history.keys} | {task.group}
-        numbers = pl.DataFrame({"copy": range(count)}, schema={"copy": pl.String()})
-
-        def copied(table: pl.DataFrame, named: set[str]) -> pl.DataFrame:
-            own = [pl.format("{}#{}", pl.col(name).cast(pl.String), "copy").alias(name) for name in table.columns if name in named]
-            return numbers.join(table, how="cross").with_columns(own)
+        def copied(table: pl.DataFrame, *ids: str) -> pl.DataFrame:
+            return numbers.join(table, how="cross").with_columns(pl.format("{}#{}", COPY, name).alias(name) for name in ids)
 
         return Prepared(
-            events=copied(self.events, keys | {"event_id"}),
-            samples=copied(self.sample, keys).with_columns(sample_id="copy"),
-            links=None if self.links is None else copied(self.links, {"from_event", "to_event"}),
+            events=copied(self.events, "event_id"),
+            samples=copied(self.sample).with_columns(sample_id=COPY),
+            links=None if self.links is None else copied(self.links, "from_event", "to_event"),
         )
+
+
+def build_copies(copies: Prepared, task: Task) -> Sequences:
+    """Sequences of `Case.copies`: a copy's histories hold its own events only. No column that a field could read is otherwise."""
+    apart = replace(task, histories=tuple(replace(history, keys=(*history.keys, COPY)) for history in task.histories))
+    return replace(build(copies, apart), task=task)
 
 
 def cases(prepared: Prepared, sequences: Sequences, rows: NDArray[np.int64]) -> Iterator[Case]:

@@ -1,8 +1,9 @@
 """Counterfactuals: the smallest change of what could have been otherwise that moves a score across the cut-off.
 
-Values are tried that training data had, bin by bin; raw columns are changed and the case is encoded and scored again, so that
-ratios and gaps follow. A change is as large as the share of these values that it passes over; one category for another passes over
-one. "None within these bounds" is an answer.
+Values are tried between the lowest and the highest bin edge of training: edges to three digits, or every whole number of a short
+range, or the categories that training had. Raw columns are changed and the case is encoded and scored again, so that ratios and gaps
+follow; other columns stay as they are, so that the case need be no possible one. A change is as large as the share of these values
+that it passes over; one category for another passes over one. "None within these bounds" is an answer.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trmfin.data.prepared import Prepared
-from trmfin.explaining.case import Case, plain
+from trmfin.explaining.case import Case, build_copies, plain
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.engine import score_rows
 from trmfin.sequences.explained import Change
-from trmfin.sequences.sequences import build
 from trmfin.sequences.task import PLAIN, Field
 from trmfin.sequences.transforms import MINOR_UNITS
 
 MOST = 4  # cells that are changed
 TOGETHER = 512  # changed cases scored at once
 MOST_VALUES = 16  # of a column that are tried
+DIGITS = 3  # to which they are rounded, so that they can be told
 Float = NDArray[np.float64]
 
 
@@ -92,16 +93,16 @@ def counterfactual(bundle: Bundle, case: Case, steps: int | None = None) -> Coun
 
 
 def values_of(bundle: Bundle, change: Change, dtype: pl.DataType) -> tuple[Any, ...]:
-    """Values of a column that training data had, rising: bin edges turned back into the column's own units, or a vocabulary."""
+    """Values of a column to try, rising, in its own units: within training's and the change's bounds, or a vocabulary."""
     task = bundle.task
     readers = [f for f in task.fields if f.column == change.column and f.of == change.of and f.transform in PLAIN]
     field = min(readers, key=lambda f: PLAIN.index(f.transform))
     if field.transform == "category":
         return bundle.fitted.vocabulary[field.name] if dtype == pl.String else ()
     edges = _in_units(field, np.array(bundle.fitted.edges[field.name], np.float64), change.column in task.money)
-    if dtype.is_integer():
-        edges = edges.round()
-    distinct = np.unique(edges)
+    distinct = _whole_numbers(edges) if dtype.is_integer() and change.column not in task.money else _rounded(edges)
+    distinct = distinct[(distinct >= (-np.inf if change.least is None else change.least))]
+    distinct = distinct[(distinct <= (np.inf if change.most is None else change.most))]
     if len(distinct) > MOST_VALUES:
         distinct = distinct[np.linspace(0, len(distinct) - 1, MOST_VALUES).round().astype(np.int64)]
     return tuple(int(value) if dtype.is_integer() else float(value) for value in distinct)
@@ -111,6 +112,19 @@ def _in_units(field: Field, edges: Float, money: bool) -> Float:
     """Edges of a field in its column's own units; money in minor ones."""
     plain_edges = np.sign(edges) * np.expm1(np.abs(edges)) if field.transform == "signed_log" else edges
     return plain_edges * MINOR_UNITS if money else plain_edges
+
+
+def _whole_numbers(edges: Float) -> Float:
+    """All from the lowest to the highest, or where these are many those next to edges."""
+    if not edges.size or edges.max() - edges.min() >= MOST_VALUES:
+        return np.unique(edges.round())
+    return np.arange(edges.min().round(), edges.max().round() + 1)
+
+
+def _rounded(edges: Float) -> Float:
+    """To DIGITS digits, none below the lowest or above the highest."""
+    near = np.array([float(f"{edge:.{DIGITS}g}") for edge in edges])
+    return np.unique(near.clip(edges.min(), edges.max())) if edges.size else near
 
 
 def _cells(bundle: Bundle, case: Case) -> Iterator[_Cell]:
@@ -171,7 +185,7 @@ def _scores(bundle: Bundle, case: Case, plans: Sequence[Plan], steps: int | None
     out = np.empty(len(plans))
     for first in range(0, len(plans), TOGETHER):
         some = plans[first : first + TOGETHER]
-        prepared = case.copies(len(some), bundle.task)
+        prepared = case.copies(len(some))
         tables = {"event": prepared.events, "sample": prepared.samples}
         heights = {"event": case.events.height, "sample": 1}
         for change in bundle.task.changes:
@@ -184,6 +198,6 @@ def _scores(bundle: Bundle, case: Case, plans: Sequence[Plan], steps: int | None
                             values[copy * heights[change.of] + cell.row] = value
                 tables[change.of] = table.with_columns(pl.Series(change.column, values, table.schema[change.column]))
         changed = Prepared(events=tables["event"], samples=tables["sample"], links=prepared.links)
-        sequences = build(changed, bundle.task).aligned(bundle.fitted)
+        sequences = build_copies(changed, bundle.task).aligned(bundle.fitted)
         out[first : first + len(some)] = score_rows(bundle, sequences, np.arange(len(some)), steps=steps).score
     return out

@@ -19,16 +19,16 @@ from trmfin.errors import ConfigError
 from trmfin.explaining.case import MOMENT, Case, cases
 from trmfin.explaining.comparison import BELOW_CUTOFF, FORMS, Comparison, Form, comparison
 from trmfin.explaining.counterfactual import counterfactual
+from trmfin.explaining.evidence import evidence
 from trmfin.explaining.players import VIEWS, View, players_of
-from trmfin.explaining.reasons import MOST_EVENTS, SIGN, Checks, Told, carrying, jaccard, principal, told, unsure
+from trmfin.explaining.reasons import SIGN, Checks, Evidence, Told, jaccard, principal, told, unsure
 from trmfin.explaining.record import EVERY, VERSION
-from trmfin.explaining.sampling import attributed
+from trmfin.explaining.sampling import attributed, check_sampler
 from trmfin.explaining.shapley import Attribution, Game
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.engine import undisturbed
 from trmfin.scoring.table import has_log_odds
 from trmfin.scoring.thresholds import flagged
-from trmfin.sequences.batch import summed_events, token_tags
 from trmfin.sequences.explained import DIRECTIONS, Direction
 from trmfin.sequences.sequences import Sequences
 
@@ -57,7 +57,10 @@ class Asked:
                 raise ConfigError(f"explain: {what} {value!r} is unknown; choose one of {', '.join(known)}")
 
     def check_for(self, bundle: Bundle, cutoff: float | None = None) -> None:
-        """Raises ConfigError where the score is no log-odds, or the bundle lacks the comparison group, or chose it by another cut-off."""
+        """Raises ConfigError where the score is no log-odds, or the bundle lacks the comparison group, or chose it by another cut-off.
+
+        And MissingExtra where there are more players than can be explained without shap.
+        """
         if not has_log_odds(bundle.task):
             raise ConfigError(f"explain: the primary target of task {bundle.task.name!r} has no log-odds to explain")
         own = bundle.policy.cutoff
@@ -66,6 +69,7 @@ class Asked:
                 f"explain: {self.group} lies below the bundle's cut-off of {own:g}, and the policy's is {cutoff:g}; "
                 "compare with all_applicants, or train the bundle for that policy"
             )
+        check_sampler(players_of(bundle.task, self.view))
         self.comparison(bundle, self.form)
 
     def comparison(self, bundle: Bundle, form: Form) -> Comparison:
@@ -123,10 +127,13 @@ class Explainer:
         """Bodies of at most CASES samples. table: (n,) their rows of the run's; checked: which of them are explained in other ways too."""
         values, used = attributed(self.game, sequences, part), table["step"].to_numpy() - 1
         likeness = self._likeness(sequences, part, values, used, checked)
-        carried = {direction: self._carried(sequences, part, values, used, direction) for direction in DIRECTIONS}
+        found, behind = list(cases(prepared, sequences, part)), dict[Direction, list[dict[str, Evidence]]]()
+        for direction, sign in SIGN.items():
+            chosen = [principal(sign * values.values[case, step]) for case, step in enumerate(used)]
+            behind[direction] = evidence(self.game, sequences, part, found, chosen, used, sign)
         return [
-            self._body(found, row, values, case, {way: each[case] for way, each in carried.items()}, likeness[case])
-            for case, (found, row) in enumerate(zip(cases(prepared, sequences, part), table.iter_rows(named=True), strict=True))
+            self._body(found[case], row, values, case, {way: each[case] for way, each in behind.items()}, likeness[case])
+            for case, row in enumerate(table.iter_rows(named=True))
         ]
 
     def _likeness(
@@ -148,62 +155,26 @@ class Explainer:
                 found[case]["agreement"] = alike(by_rows, case, place)
         return found
 
-    def _carried(
-        self, sequences: Sequences, rows: NDArray[np.int64], values: Attribution, steps: NDArray[np.int64], direction: Direction
-    ) -> list[dict[str, list[str]]]:
-        """Of each case, principal player → ids of the events that carry it at the step, from 0, that was used."""
-        batch, ids = sequences.batch(rows), sequences.event_ids(rows)
-        names, sign = self.players.names, SIGN[direction]
-        chosen = [principal(sign * values.values[case, step]) for case, step in enumerate(steps)]
-        if self.players.view != "features":  # events are the players
-            return [
-                {names[player]: [name for name in ids[case][self.players.tokens == player] if name] for player in mine}
-                for case, mine in enumerate(chosen)
-            ]
-        pulls, found = self.game.pulls(batch, chosen, steps), list[dict[str, list[str]]]()
-        for case, mine in enumerate(chosen):
-            found.append({})
-            for place, player in enumerate(mine):
-                on_events = sign * pulls[case][place]
-                on_sample, on_events[0] = on_events[0], 0.0
-                whole = self._summed(sequences, rows[case], player) if on_sample > np.maximum(on_events, 0).sum() else []
-                tokens = carrying(on_events) or self._counted(batch.mask[case], player)
-                found[case][names[player]] = whole or [str(ids[case][token]) for token in tokens]
-        return found
-
-    def _counted(self, there: NDArray[np.bool_], player: int) -> list[int]:
-        """The newest tokens of the histories whose length is a player's, as many of each. there: (L,)."""
-        tokens = np.flatnonzero((self.players.tokens == player) & there)
-        tags = token_tags(self.bundle.task)[tokens]
-        histories = np.unique(tags)
-        return [int(token) for tag in histories for token in tokens[tags == tag][-(MOST_EVENTS // len(histories)) :]]
-
-    def _summed(self, sequences: Sequences, row: int, player: int) -> list[str]:
-        """The newest events of those that a player's summaries on the leading token tell of."""
-        fields = [field.name for axis, field in enumerate(self.bundle.task.numbers) if self.players.cells[0, axis] == player]
-        return summed_events(sequences, np.array([row]), fields)[0][-MOST_EVENTS:]
-
     def _body(
         self,
         case: Case,
         row: Mapping[str, Any],
         values: Attribution,
         place: int,
-        carried: Mapping[Direction, Mapping[str, list[str]]],
+        behind: Mapping[Direction, Mapping[str, Evidence]],
         likeness: Mapping[str, Any],
     ) -> dict[str, Any]:
         task, names, step = self.bundle.task, self.players.names, int(row["step"]) - 1
         errors = values.standard_error
         mine = values.values[place, step]
-        sample, found = case.sample.row(0, named=True), {}
-        for direction in DIRECTIONS:
-            events = {player: case.events.filter(pl.col("event_id").is_in(ids)) for player, ids in carried[direction].items()}
-            found[direction] = told(task, names, mine, events, sample, direction)
+        sample = case.sample.row(0, named=True)
+        found = {direction: told(task, names, mine, behind[direction], sample, direction) for direction in DIRECTIONS}
         reasons, unmapped = found["raises"]
         residual = float(values.base[place, step] + mine.sum() - row["logits"][step])
         checks = Checks(
             residual=residual,
             unmapped=unmapped,
+            unfilled=tuple(reason.player for reason in reasons if reason.unfilled),
             stability=likeness["jaccard"],
             silent=bool(flagged(np.array([row["score"]]), self.bundle.policy)[0]) and not (reasons or unmapped),
             unsure=None if errors is None else tuple(names[p] for p in unsure(mine, errors[place, step])),

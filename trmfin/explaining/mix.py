@@ -1,7 +1,7 @@
-"""Reason mix: which reasons the flagged samples in each group of a protected attribute are told.
+"""Reason mix: which principal factors the flagged samples in each group of a protected attribute have.
 
-Protected attributes are never features; a group that is told other reasons than the rest is flagged for other things. That is a
-question to look into, not a verdict.
+Protected attributes are never features; a group that has other factors than the rest is flagged for other things. That is a
+question to look into, not a verdict. Factors count whether or not release checks would let them be told.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Float = NDArray[np.float64]
 def reason_mix(
     bundle: Bundle, data: Prepared, predictions: pl.DataFrame, tell: Callable[[int, int], None] = lambda done, cases: None
 ) -> dict[str, Any]:
-    """Per protected column and reason: the share of each group's flagged samples that is told it, and the largest difference.
+    """Per protected column and reason: the share of each group's flagged samples that has it, and the largest difference.
 
     predictions: as `bundle_predictions` gives them, flagged by the bundle's policy. At most CASES flagged samples are explained, evenly
     spaced by score, by exact Shapley values of the last step's log-odds against the average of COMPARED_WITH. Columns in which fewer
@@ -75,7 +75,7 @@ def _groups(
 
 
 def _told(bundle: Bundle, data: Prepared, players: Players, sample_ids: pl.Series, tell: Callable[[int, int], None]) -> tuple[Float, Float]:
-    """(N, M) 1 where a player is among a sample's reasons, and where it is the first of them."""
+    """(N, M) 1 where a player is among a sample's principal ones, and where it is the first of them."""
     sequences = build(data, bundle.task).aligned(bundle.fitted)
     place = {name: row for row, name in enumerate(sequences.sample_ids.tolist())}
     rows = np.array([place[name] for name in sample_ids], np.int64)

@@ -79,7 +79,7 @@ def as_html(record: Mapping[str, Any]) -> str:
         for name, values in (("comparison", attribution["base_by_step"]), ("score", record["inference"]["logits"]))
     )
     heads = "".join(f"<th class=n>step {step}" for step in range(1, steps + 1))
-    checks = ", ".join(f"{escape(name)} {said}" for name, said in sorted(record["checks"].items()))
+    checks = ", ".join(escape(f"{name} {said}") for name, said in sorted(record["checks"].items()))
     facts = "".join(f"<tr><th>{escape(name)}<td><code>{escape(str(value))}</code>" for name, value in _facts(record))
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"

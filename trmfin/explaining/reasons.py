@@ -15,15 +15,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trmfin.sequences.explained import Direction, Reason
+from trmfin.sequences.explained import CARRYING, Direction, Reason
 from trmfin.sequences.task import Task
 from trmfin.sequences.transforms import MINOR_UNITS
 
 MOST = 4  # reasons (Reg B, comment 9(b)(2)-1: more than four are not likely to help)
 LEAST_SHARE = 0.02  # of all that raises a score: what adds less is no principal reason
 LEAST = 0.005  # log-odds: nor is this, however little raises a score; far above what rounding moves
-CARRYING = 0.8  # of a player's pull on its events: the strongest events that together have so much carry the reason
-MOST_EVENTS = 12
 RESIDUAL = 1e-4  # log-odds
 SURE = 2.0  # standard errors
 ALIKE = 0.75  # Jaccard index of two sets of principal players
@@ -32,6 +30,14 @@ UNWRITTEN = "no reason is written for"
 WHOLE = 1_000.0  # from here on a number is told without its decimals
 SIGN: dict[Direction, int] = {"raises": 1, "lowers": -1}
 Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Events of one case behind one player's value, rows of the case in the order in which they became known."""
+
+    carrying: pl.DataFrame  # those that carry it
+    read: pl.DataFrame  # all of the histories that the player reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +50,7 @@ class Told:
     text: str
     contribution: float  # log-odds
     event_ids: tuple[str, ...]
+    unfilled: tuple[str, ...] = ()  # slots of the text that the case has nothing for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +59,7 @@ class Checks:
 
     residual: float  # base + values less the logit in the run's table
     unmapped: tuple[str, ...]  # principal players without a reason
+    unfilled: tuple[str, ...]  # principal players whose reason names what the case does not have
     stability: float  # Jaccard index of the principal players with those under small noise
     protected: tuple[str, ...]  # protected columns among what fields read
     silent: bool  # the score is flagged, and nothing raises it above the comparison's
@@ -62,6 +70,7 @@ class Checks:
         found = {
             "residual": abs(self.residual) <= RESIDUAL,
             "mapping": not self.unmapped,
+            "wording": not self.unfilled,
             "stability": self.stability >= ALIKE,
             "protected": not self.protected,
             "told": not self.silent,
@@ -74,6 +83,7 @@ class Checks:
         words = {
             "residual": f"values miss the score's log-odds by {self.residual:.2g}, more than {RESIDUAL:g}",
             "mapping": f"{UNWRITTEN} {', '.join(self.unmapped)}",
+            "wording": f"the case has nothing to fill the reason's words with, of {', '.join(self.unfilled)}",
             "stability": f"under small noise the principal factors change (Jaccard index {self.stability:.2f}, below {ALIKE})",
             "protected": f"a field reads {', '.join(self.protected)}",
             "told": "the score is flagged, and no factor raises it above the comparison's",
@@ -109,25 +119,17 @@ def jaccard(first: Sequence[int], second: Sequence[int]) -> float:
     return len(set(first) & set(second)) / len(union) if union else 1.0
 
 
-def carrying(pulls: Float) -> list[int]:
-    """Which tokens carry a player's value, strongest first. pulls: (L,) what its cells there do in the value's direction."""
-    up = np.maximum(pulls, 0.0)
-    order = [int(token) for token in np.argsort(-up, kind="stable") if up[token] > 0]
-    share = np.cumsum(up[order]) - up[order]  # before each
-    return [token for token, before in zip(order, share, strict=True) if before < CARRYING * up.sum()][:MOST_EVENTS]
-
-
 def told(
     task: Task,
     players: Sequence[str],
     values: Float,
-    events: Mapping[str, pl.DataFrame],
+    events: Mapping[str, Evidence],
     sample: Mapping[str, Any],
     direction: Direction = "raises",
 ) -> tuple[list[Told], tuple[str, ...]]:
     """A case's reasons of one direction, and the principal players of it that have none written.
 
-    values: (M,) of `players`. events: player → rows of the events that carry it, in time. sample: the sample's own columns.
+    values: (M,) of `players`. events: of each principal player. sample: the sample's own columns.
     """
     written = {reason.player: reason for reason in task.reasons if direction in reason.directions}
     found, unmapped = list[Told](), list[str]()
@@ -136,62 +138,67 @@ def told(
         if name not in written:
             unmapped.append(name)
             continue
-        reason, rows = written[name], events.get(name, pl.DataFrame())
+        reason, evidence = written[name], events[name]
         found.append(
             Told(
                 rank=len(found) + 1,
                 code=reason.code,
                 player=name,
-                text=filled(reason, rows, sample, task.money),
+                text=filled(reason, evidence, sample, task.money),
                 contribution=float(values[player]),
-                event_ids=tuple(rows["event_id"].to_list()) if rows.height else (),
+                event_ids=tuple(evidence.carrying["event_id"].to_list()),
+                unfilled=unfilled(reason, evidence, sample),
             )
         )
     return found, tuple(unmapped)
 
 
-def filled(reason: Reason, events: pl.DataFrame, sample: Mapping[str, Any], money: Sequence[str]) -> str:
-    """The reason's text with its slots filled; `unknown` where there is nothing to fill them with."""
-    return reason.text.format_map(_Slots(events, sample, money)) if reason.slots else reason.text
+def filled(reason: Reason, evidence: Evidence, sample: Mapping[str, Any], money: Sequence[str]) -> str:
+    """The reason's text with its slots filled; `unknown` where the case has nothing to fill them with."""
+    return reason.text.format_map(_Slots(evidence, sample, money)) if reason.slots else reason.text
+
+
+def unfilled(reason: Reason, evidence: Evidence, sample: Mapping[str, Any]) -> tuple[str, ...]:
+    """The slots of a reason's text that the case has nothing for."""
+    slots = _Slots(evidence, sample, ())
+    return tuple(slot for slot in reason.slots if f"{{{slot}}}".format_map(slots) == UNKNOWN)
 
 
 class _Slots(dict[str, Any]):
     """Looks slots up when a text asks for them."""
 
-    def __init__(self, events: pl.DataFrame, sample: Mapping[str, Any], money: Sequence[str]) -> None:
-        self.events = events.sort("event_time", maintain_order=True) if events.height else events
+    def __init__(self, evidence: Evidence, sample: Mapping[str, Any], money: Sequence[str]) -> None:
+        self.carrying, self.read = (events.sort("event_time", maintain_order=True) for events in (evidence.carrying, evidence.read))
         self.sample, self.money = sample, money
 
     def __missing__(self, name: str) -> Any:
         if name == "events":
-            return str(self.events.height)
+            return str(self.carrying.height)
         if name in ("first", "last"):
-            times = self.events["event_time"] if self.events.height else None
-            return shown(None if times is None else times[0 if name == "first" else -1], False)
-        known = self.events.filter(pl.col(name).is_not_null()) if name in self.events.columns else None
-        return _Column(name, known, self.sample.get(name), name in self.money)
+            return shown(self.carrying["event_time"][0 if name == "first" else -1] if self.carrying.height else None, False)
+        return _Column(name, self, self.sample.get(name), name in self.money)
 
 
 class _Column:
     """A slot's column: itself the sample's value, its attributes statistics over events."""
 
-    def __init__(self, name: str, known: pl.DataFrame | None, own: Any, money: bool) -> None:
-        """known: the events that have a value, in time; None: they have no such column."""
-        self._known, self._values = known, None if known is None else known[name]
-        self._own, self._money = own, money
+    def __init__(self, name: str, case: _Slots, own: Any, money: bool) -> None:
+        self._name, self._case, self._own, self._money = name, case, own, money
 
     def __format__(self, form: str) -> str:
         return shown(self._own, self._money)
 
     def __getattr__(self, statistic: str) -> str:
-        known = self._values
-        if self._known is None or known is None or known.is_empty():
+        name, events = self._name, self._case.carrying if statistic in CARRYING else self._case.read
+        known = events.filter(pl.col(name).is_not_null()) if name in events.columns else events.clear()
+        if known.is_empty():
             return UNKNOWN
         if statistic == "when":
-            return shown(self._known["event_time"][-1], False)
-        value = {"newest": known[-1], "least": known.min(), "most": known.max()}.get(statistic)
+            return shown(known["event_time"][-1], False)
+        values = known[name]
+        value = {"newest": values[-1], "least": values.min(), "most": values.max()}.get(statistic)
         if statistic in ("mean", "total"):
-            value = known.mean() if statistic == "mean" else known.sum()
+            value = values.mean() if statistic == "mean" else values.sum()
         return shown(value, self._money)
 
 

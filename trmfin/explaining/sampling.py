@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trmfin.errors import ConfigError, MissingExtra
+from trmfin.explaining.players import Players
 from trmfin.explaining.shapley import MOST_EXACT, Attribution, Game, exact, noisy
 from trmfin.sequences.sequences import Sequences
 
@@ -44,10 +46,9 @@ def sampled(
     """
     if rounds < 2:
         raise ConfigError(f"sampled Shapley values: {rounds} rounds; at least 2 are needed to say how far they may be off")
-    try:
-        from shap import PermutationExplainer
-    except ImportError as problem:
-        raise MissingExtra("more than twelve players are sampled by shap; pip install 'trmfin[explain]'") from problem
+    check_sampler(game.players)
+    from shap import PermutationExplainer
+
     M, S = len(game.players), game.steps
     found, ends = np.empty((len(rows), rounds, S, M)), np.empty((2, len(rows), S))
     everybody, nobody = np.ones((1, M)), np.zeros((1, M))
@@ -76,6 +77,12 @@ def sampled(
         evaluations=rounds * (2 * M + 1) * len(game.other),
         seed=seed,
     )
+
+
+def check_sampler(players: Players) -> None:
+    """Raises MissingExtra where these players are too many for exact values and shap is not installed."""
+    if len(players) > MOST_EXACT and find_spec("shap") is None:
+        raise MissingExtra("more than twelve players are sampled by shap; pip install 'trmfin[explain]'")
 
 
 @contextmanager

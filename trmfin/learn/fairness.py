@@ -4,12 +4,12 @@ Protected columns lie beside the samples and are never features; here they are j
 together. A sample is flagged where its score is at or above a policy's cut-off, or, where there is none, in the riskiest SHARE of
 its fold, so that every model flags as many.
 
-Terms. Adverse impact ratio (AIR): the lowest group's share not flagged over the highest's; below .8 is the four-fifths rule of
-29 CFR 1607.4(D), which is about hiring and is quoted for credit too. Demographic parity difference: highest less lowest share
-flagged. Equal opportunity difference: highest less lowest true positive rate (TPR, the share of events that is flagged), after
-Hardt, Price & Srebro 2016, arXiv:1610.02413. Calibration-in-the-large: mean score over base rate, 1 where scores are as high
-as what happened. KS: the largest gap between the shares of events and of non-events that lie above any one score. None of these
-is a verdict: where base rates differ they cannot all be equal (Chouldechova 2017, arXiv:1610.07524).
+Terms. Adverse impact ratio (AIR): the lowest group's share not flagged over the highest's; below .8 is the four-fifths rule of 29
+CFR 1607.4(D), which is about hiring and is quoted for credit too. It is undefined where every row is flagged. Demographic parity
+difference: highest less lowest share flagged. Equal opportunity difference: highest less lowest true positive rate (TPR, the share
+of events that is flagged), after Hardt, Price & Srebro 2016, arXiv:1610.02413. Calibration-in-the-large: mean score over base rate,
+1 where scores are as high as what happened. KS: the largest gap between the shares of events and of non-events that lie above any
+one score. None of these is a verdict: where base rates differ they cannot all be equal (Chouldechova 2017, arXiv:1610.07524).
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ def fairness(
         rows = final.join(groups.of_sample, on="sample_id")
         models = {model: _one(rows.filter(pl.col("model") == model), groups) for model in MODELS if model in rows["model"]}
         attributes.append({"name": name, "models": models})
+        for model, rates in models.items():
+            if "parity" in rates and "air" not in rates:
+                notes.append(f"{name}: every row of {model} is flagged, so that AIR is undefined.")
     rule = {"flagged_share": SHARE} if cutoff is None else {"cutoff": cutoff, "flagged_share": float(final["flag"].mean() or 0)}  # type: ignore[arg-type]
     return rule | {"attributes": attributes, "notes": notes}
 
@@ -170,15 +173,17 @@ def _gaps(rows: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Any]:
 
     def gaps(weight: Array) -> list[float]:
         every, events = shares(weight)
-        return [(1 - every[most]) / (1 - every[least]), every[most] - every[least], events[easiest] - events[hardest]]
+        differences = [every[most] - every[least], events[easiest] - events[hardest]]
+        return differences if everybody else [*differences, (1 - every[most]) / (1 - every[least])]
 
-    air, parity, opportunity = resampled(gaps, group_numbers(rows["group"]))
+    everybody = bool(flag.all())
+    parity, opportunity, *air = resampled(gaps, group_numbers(rows["group"]))
     flagged_by = {"most": names[most], "least": names[least]}
-    return {
-        "air": air.to_json() | flagged_by,
+    found = {
         "parity": parity.to_json() | flagged_by,
         "opportunity": opportunity.to_json() | {"most": names[easiest], "least": names[hardest]},
     }
+    return found if everybody else {"air": air[0].to_json() | flagged_by} | found
 
 
 def share_of(code: NDArray[np.int64], weight: Array, flag: Array) -> Array:

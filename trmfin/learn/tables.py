@@ -66,10 +66,11 @@ WORDS = {  # section → what its tables show and how to read them
 FLAGGED_BY_POLICY = "every score of {cutoff:.4f} or more after all steps, the cut-off of the bundle's policy ({flagged_share:.1%} of all)"
 FLAGGED_BY_SHARE = "the riskiest {flagged_share:.0%} of each fold, for every model alike"
 REASON_MIX = (
-    "What the flagged of each group are told, of {cases} that were explained against the average of {compared_with}: the share with a "
-    "reason among their four, and the share with it first. Behind each group, in brackets, how many of its samples were explained. The "
-    "last column is the largest difference between groups of the share told, with its 95 % bootstrap interval and the two groups. Groups "
-    "may differ in what they did; a reason that one group is told far more often is a question to look into."
+    "What raises the scores that are flagged in each group, of {cases} that were explained against the average of {compared_with}, whether "
+    "or not release checks let it be told: the share with a factor among their principal ones, four at most, and the share with it first. "
+    "Behind each group, in brackets, how many of its samples were explained. The last column is the largest difference between groups of "
+    "the share that has it, with its 95 % bootstrap interval and the two groups. Groups may differ in what they did; a factor that stands "
+    "behind one group's flags far more often is a question to look into."
 )
 
 
@@ -182,7 +183,7 @@ def fairness_parts(fairness: dict[str, Any]) -> list[str]:
         lines = zip(*(model["groups"] for model in models.values()), strict=True)
         rows = [row for each in lines for row in _group_rows(list(models), each, measured)]
         parts.append(_table([attribute["name"], *head], rows))
-        gaps += [_gap_row(attribute["name"], name, model) for name, model in models.items() if "air" in model]
+        gaps += [_gap_row(attribute["name"], name, model) for name, model in models.items() if "parity" in model]
     if gaps:
         named = ["AIR", "demographic parity difference", "equal opportunity difference"]
         parts.append(_table(["attribute", "model", *(cell for name in named for cell in (name, "flagged most / least"))], gaps))
@@ -226,7 +227,7 @@ def _group_rows(models: list[str], lines: tuple[dict[str, Any], ...], measured: 
 
 def _gap_row(attribute: str, model: str, gaps: dict[str, Any]) -> list[str]:
     cells = [
-        (_interval(gaps[key]["value"], gaps[key]), f"{gaps[key]['most']} / {gaps[key]['least']}")
+        (_interval(gaps[key]["value"], gaps[key]), f"{gaps[key]['most']} / {gaps[key]['least']}") if key in gaps else ("undefined", "")
         for key in ("air", "parity", "opportunity")
     ]
     return [attribute, model, *(cell for pair in cells for cell in pair)]

@@ -19,7 +19,7 @@ from trmfin.data.files import read_json, reading, remove_file, write_json
 from trmfin.data.prepared import assemble, check_share, read_raws, take_in, verified, write_rejects
 from trmfin.data.seal import sealed
 from trmfin.errors import RunError
-from trmfin.learn.bundle import Bundle
+from trmfin.learn.bundle import Bundle, provenance
 from trmfin.learn.policy import Policy
 from trmfin.scoring.blocks import Source, open_source
 from trmfin.scoring.folder import (
@@ -243,6 +243,7 @@ def _finish(
             "counts": {"rows": rows, "shards": len(shards), "bands": dict(zip((name for name, _ in policy.bands), counts, strict=True))},
             "effort": vars(effort),
             "profile": {"reference": bundle.profile.to_json(), "now": _profile(bundle, shards).to_json()},
+            "code": provenance(),
             "times": {"started": started.isoformat(), "finished": finished.isoformat(), "rows_kept_from_before": kept},
         }
     )

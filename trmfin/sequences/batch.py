@@ -66,6 +66,15 @@ def summed_events(sequences: Sequences, rows: Int, fields: Collection[str]) -> l
     return [sequences.events.id_column[mine[kept].tolist()].to_list() for mine, kept in zip(tokens, there, strict=True)]
 
 
+def window_events(sequences: Sequences, row: int) -> dict[str, list[str]]:
+    """History → ids of all events of one sample's window, oldest first, those without a token of their own included."""
+    (tokens,) = event_tokens(sequences.windows.values(), np.array([row]), len(sequences.events))
+    tags = window_tags(sequences.task)
+    inside = tokens != len(sequences.events)
+    ids = sequences.events.id_column
+    return {history.name: ids[tokens[inside & (tags == tag)].tolist()].to_list() for tag, history in enumerate(sequences.task.histories, 1)}
+
+
 def _windows(sequences: Sequences, rows: Int) -> tuple[Int, NDArray[np.float32], Int]:
     """Which event stands where (B, W), the leading token first, then all events of the windows, and their cells, not yet summed up."""
     events, samples = sequences.events, sequences.samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from string import Formatter
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 Direction = Literal["raises", "lowers"]  # what a player does to a score
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-STATISTICS = ("newest", "when", "least", "most", "mean", "total")  # of a column over the events that carry a reason
+CARRYING = ("newest", "when")  # of a column over the events that carry a reason
+READ = ("least", "most", "mean", "total")  # of a column over all events that its player reads
+STATISTICS = (*CARRYING, *READ)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +37,9 @@ class Reason:
     """What may be told to a person when a player raises the score, lowers it, or does either.
 
     The text may have slots, which the case fills: {events}, how many events carry the reason; {first} and {last}, the days of the
-    first and the last of them; {COLUMN}, a column of the sample; {COLUMN.STATISTIC}, one of STATISTICS over these events
-    that have a value: `newest` is that of the last of them, `when` its day.
+    first and the last of them; {COLUMN}, a column of the sample; {COLUMN.STATISTIC}: `newest` is the value of the last event that
+    carries the reason and has one, `when` the day of that event; `least`, `most`, `mean` and `total` are of all events of the
+    histories that the player reads, carrying or not, so that what is told of the case is true of the whole case.
     """
 
     code: str
@@ -74,11 +78,18 @@ class Change:
     column: str
     of: Literal["event", "sample"] = "event"
     direction: Literal["any", "up", "down"] = "any"  # a client could have paid more, not less
+    least: float | None = None  # values that are tried, in the column's own units, money in minor ones; None: as low as training's
+    most: float | None = None
 
     def __post_init__(self) -> None:
         for what, value, known in (("of", self.of, ("event", "sample")), ("direction", self.direction, ("any", "up", "down"))):
             if value not in known:
                 raise TaskError(f"change of {self.column!r}: {what} is {value!r}; expected one of {', '.join(known)}")
+        for name, bound in (("least", self.least), ("most", self.most)):
+            if not (bound is None or (isinstance(bound, int | float) and isfinite(bound))):
+                raise TaskError(f"change of {self.column!r}: {name} is {bound!r}; expected a number or nothing")
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise TaskError(f"change of {self.column!r}: least is {self.least:g}, most {self.most:g}; expected least up to most")
 
 
 def check_players(task: Task, where: str) -> None:

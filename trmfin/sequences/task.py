@@ -24,6 +24,7 @@ LATER: dict[str, dict[str, Any]] = {  # keys that came later, with their default
     "histories": {"newest": 0},
     "fields": {"summary": ""},
     "players": {"of": "", "lengths": ()},
+    "changes": {"least": None, "most": None},
 }
 T = TypeVar("T")
 
@@ -225,12 +226,12 @@ class Task:
     def to_json(self) -> dict[str, Any]:
         """Plain data; `Task.from_json` gives an equal task back."""
         data = asdict(self)
-        if not self.changes:  # a key that came later, too
-            del data["changes"]
         for part, later in LATER.items():
             data[part] = tuple(
                 {key: value for key, value in item.items() if key not in later or value != later[key]} for item in data[part]
             )
+        if not self.changes:  # a key that came later, too
+            del data["changes"]
         return data
 
     @classmethod
