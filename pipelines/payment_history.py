@@ -102,7 +102,7 @@ TASK = Task(
         Reason(
             code="P1",
             player="lateness",
-            text="Months that payments were late, 0 or less: none: {status.most} at worst, {status.newest} in {status.when}",
+            text="Months late with payments (0 or less: none): {status.most} at worst, {status.newest} in {status.when}",
         ),
         Reason(code="P2", player="utilisation", text="Share of the credit limit in use: {used.most} at most, {used.newest} in {used.when}"),
         Reason(code="P3", player="payments", text="Amounts paid: {paid.newest} in {paid.when}, {paid.total} in all months"),
