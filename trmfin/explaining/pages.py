@@ -144,13 +144,13 @@ def otherwise(record: Mapping[str, Any]) -> str:
     """A counterfactual in words."""
     found, money = record["counterfactual"], record["data"]["money"]
     if not found["found"]:
-        return "none found within the values that training data had"
+        return "none found within the values that were tried"
     changes = []
     for change in found["changes"]:
         of = f" of {change['event_id']}" if change["event_id"] else ""
         after, before = (shown(change[when], change["column"] in money) for when in ("after", "before"))
         changes.append(f"{change['column']}{of} {after} instead of {before}")
-    return f"{'; '.join(changes)}: score {found['score']:.4f}"
+    return f"{'; '.join(changes)}, all else as it was: score {found['score']:.4f}"
 
 
 def _events(ids: list[str]) -> str:
