@@ -9,14 +9,20 @@ testing  a simulated world of 5,000 cards in which thieves begin to test cards' 
 The base is trained on 31 days that end a week before the new fraud's first day, so that it has seen none. Of the seven days from
 that day on, k cases of it are confirmed; each draw picks others. Verdicts take a week, and on the day when all are known the test
 begins, of seven days: on the new fraud against genuine transactions, and on the old frauds against the same. Cards that are known to be
-bad by then are left out, as the Handbook's protocol does. All frauds are tested and a seeded share of the genuine, with weights.
+bad by then are left out, as the Handbook's protocol does. All others are tested.
 
 trm adapted     `python -m trmfin.train … --from BUNDLE --cases FILE`, as its defaults are, rehearsing the base's 31 days
 trm frozen …    the same, these parts of the network left as they were (the first --frozen draws)
 trm retrained   the whole training again, the cases among its samples (--retrained draws, none by default: minutes each)
-lightgbm        on the Handbook's fifteen features. warm: trees added to the base's, on its 31 days and the cases, where cases weigh
-                as much as told, of the frauds' weight; retrained: all trees anew, the cases among the samples, weighing the same
-less            TRM's AP less LightGBM's of the same draws, and its standard error, for the new fraud and the old
+handbook        LightGBM on the Handbook's fifteen features
+windows         LightGBM on the flattened windows that the network sees, summaries included
+  warm          trees added to the base's, on its 31 days and the cases, which weigh as much as told, of the frauds' weight
+  anew          all trees anew, the cases among the samples, weighing as much as told
+
+AP              means over draws of the cases, for the new fraud and for the old ones; in brackets 95 % intervals of these means over
+                1,000 bootstrap draws of the tested cards; ± a standard error over draws of the cases on the test set as it is
+gained, lost    against the model's own base
+less            TRM's AP less the other's on the same draws of cases, with the interval of that difference
 labels          that must be known of the new fraud; CPU s: of one update, in one thread
 
 What was measured is kept in the folder and not measured again for the same base; another commit's belongs in another folder.
@@ -30,7 +36,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +48,13 @@ sys.path.insert(0, str(CHECKOUT))
 CARDS = "card_fraud_handbook/transactions.parquet"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TRAIN, CONFIRMED, DELAY, TEST = 31, 7, 7, 7  # days
-GENUINE = 8_000  # of the test days, about
 FROZEN = (("inputs",), ("core",), ("heads",), ("inputs", "core"))
-WEIGHTS, ROUNDS = (0.05, 0.25, 0.5), 40  # of the cases among the frauds; trees that a warm start adds
+UPDATES = {  # of trees: kind → shares of the frauds' weight that cases have, trees; found on draws 1000 to 1002 (docs/log.md)
+    "handbook": {"warm": ((0.05, 0.25, 0.5), 40), "anew": ((0.05, 0.25, 0.5), 250)},
+    "windows": {"warm": ((0.05, 0.25, 0.5), 40), "anew": ((0.05, 0.25, 0.5), 250)},
+}
 TREES = {"objective": "binary", "learning_rate": 0.03, "num_leaves": 15, "num_threads": 1, "deterministic": True, "verbosity": -1}
-FIRST_TREES = 250
+FIRST_TREES, DRAWN = 250, 1_000  # of a base; bootstrap draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,28 +88,49 @@ class Setting:
     """A world made ready: samples, features, and which rows are for what."""
 
     sequences: Any
-    features: np.ndarray  # (N, 15)
+    features: dict[str, np.ndarray]  # a kind of trees' → (N, columns)
     y: np.ndarray  # (N,)
     scenario: np.ndarray  # (N,)
     new: int
     train: np.ndarray
     cases: np.ndarray  # rows of the new fraud that could be confirmed
     test: np.ndarray
-    weight: np.ndarray  # of the test rows
 
-    def judged(self, scores: np.ndarray) -> tuple[float, float]:
-        """Average precision of the new fraud and of the old ones, each against genuine transactions."""
-        from trmfin.learn.metrics import average_precision
+    @cached_property
+    def drawn(self) -> np.ndarray:
+        """(1 + DRAWN, n) how often each tested row stands in the test set itself, and in each that is drawn card by card."""
+        _, card = np.unique(self.sequences.group[self.test], return_inverse=True)
+        cards = card.max() + 1
+        draws = np.random.default_rng(0).multinomial(cards, np.full(cards, 1 / cards), DRAWN)
+        return np.concatenate((np.ones((1, len(card)), np.float32), draws[:, card].astype(np.float32)))
 
+    def judged(self, scores: np.ndarray) -> np.ndarray:
+        """(2, 1 + DRAWN) average precision of the new fraud and of the old ones, each against genuine transactions, in each test set."""
         kind, y = self.scenario[self.test], self.y[self.test]
         parts = [(y == 0) | (kind == self.new), (y == 0) | ((y == 1) & (kind != self.new))]
-        new, old = (average_precision(y[part], scores[part], weight=self.weight[part]) for part in parts)
-        return new, old
+        return np.stack([precisions(y[part], scores[part], self.drawn[:, part]) for part in parts])
 
 
-def made_ready(world: World) -> Setting:
+def precisions(y: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R,) average precision under each row of weights (R, n), equal scores together."""
+    order = np.argsort(-scores, kind="stable")
+    order = order[: np.flatnonzero(scores[order] >= scores[y == 1].min())[-1] + 1]  # what lies below all frauds changes nothing
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    found = np.empty(len(weights))
+    for first in range(0, len(weights), 50):
+        w = weights[first : first + 50][:, order].astype(np.float64)
+        hits, all_ = (np.cumsum(part, 1)[:, ends] for part in (w * y[order], w))
+        gain = np.diff(hits, axis=1, prepend=0)
+        found[first : first + 50] = (gain * hits / np.maximum(all_, 1e-12)).sum(1) / np.maximum(hits[:, -1], 1e-12)
+    return found
+
+
+def made_ready(world: World, flat: bool = True) -> Setting:
+    """flat: with the features of `windows`, which take their time."""
     from trmfin.data.files import raw_from_frame
     from trmfin.data.prepared import apply
+    from trmfin.learn.flat import flattened
+    from trmfin.sequences.fitted import Fitted
     from trmfin.sequences.protocol import Protocol
     from trmfin.sequences.sequences import build
     from trmfin.sequences.splits import protocol_splits
@@ -117,20 +146,25 @@ def made_ready(world: World) -> Setting:
     begins = np.datetime64(world.begins)
     start = world.begins + timedelta(days=CONFIRMED + DELAY)
     protocol = Protocol(kind="walk_forward", folds=1, test_start=start.isoformat(), test_days=TEST, delay_days=DELAY, known_from_days=7)
-    tested = protocol_splits(sequences, protocol)[0].test
-    genuine = tested[y[tested] == 0]
-    kept = np.sort(np.random.default_rng(0).permutation(genuine)[:GENUINE])
-    test = np.concatenate((tested[y[tested] == 1], kept))
+    train = np.flatnonzero((day >= begins - TRAIN - DELAY) & (day < begins - DELAY))
+    cases = np.flatnonzero((scenario == world.new) & (day >= begins) & (day < begins + CONFIRMED))
+    test = protocol_splits(sequences, protocol)[0].test
+    used = np.unique(np.concatenate((train, cases, test)))
+    windows = np.full((len(sequences), 0), np.nan, np.float32)
+    if flat:
+        of_used = flattened(sequences.aligned(Fitted.fit(sequences, train, 24)), used).drop("sample_id").to_numpy()
+        windows = np.full((len(sequences), of_used.shape[1]), np.nan, np.float32)
+        windows[used] = of_used
+    handbook = use.challenger_features(data).drop("sample_id").cast(pl.Float64).to_numpy()
     return Setting(
         sequences=sequences,
-        features=use.challenger_features(data).drop("sample_id").cast(pl.Float64).to_numpy(),
+        features={"handbook": handbook, "windows": windows},
         y=y,
         scenario=scenario,
         new=world.new,
-        train=np.flatnonzero((day >= begins - TRAIN - DELAY) & (day < begins - DELAY)),
-        cases=np.flatnonzero((scenario == world.new) & (day >= begins) & (day < begins + CONFIRMED)),
+        train=train,
+        cases=cases,
         test=test,
-        weight=np.where(y[test] == 1, 1.0, len(genuine) / len(kept)),
     )
 
 
@@ -174,101 +208,142 @@ def trm_adapted(setting: Setting, bundle: Any, cases: np.ndarray, seed: int, fro
     return said(setting, adapted), seconds
 
 
-def trees(setting: Setting, rows: np.ndarray, weight: np.ndarray | None = None, base: Any = None, seed: int = 0) -> Any:
+def trees(
+    setting: Setting, kind: str, rows: np.ndarray, count: int, weight: np.ndarray | None = None, base: Any = None, seed: int = 0
+) -> Any:
+    """A booster; base: to whose trees so many are added."""
     import lightgbm
 
-    data = lightgbm.Dataset(setting.features[rows], setting.y[rows], weight=weight, free_raw_data=False)
-    return lightgbm.train(TREES | {"seed": seed}, data, num_boost_round=ROUNDS if base else FIRST_TREES, init_model=base)
+    data = lightgbm.Dataset(setting.features[kind][rows], setting.y[rows], weight=weight, free_raw_data=False)
+    return lightgbm.train(TREES | {"seed": seed}, data, num_boost_round=count, init_model=base)
 
 
-def lightgbm_updated(setting: Setting, base: Any, cases: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, float]:
+def told_by(setting: Setting, kind: str, booster: Any) -> np.ndarray:
+    """Log-odds of the test rows."""
+    return np.asarray(booster.predict(setting.features[kind][setting.test], raw_score=True))
+
+
+def trees_updated(
+    setting: Setting, kind: str, base: Any, cases: np.ndarray, share: float, count: int, seed: int
+) -> tuple[np.ndarray, float]:
     """Trees added to the base, or all anew where there is none; share: the cases' of the frauds' weight."""
     began = cpu_seconds()
     rows = np.concatenate((setting.train, cases))
     each = share / (1 - share) * setting.y[setting.train].sum() / len(cases)
     weight = np.concatenate((np.ones(len(setting.train)), np.full(len(cases), each)))
-    booster = trees(setting, rows, weight, base, seed)
-    seconds = cpu_seconds() - began
-    return np.asarray(booster.predict(setting.features[setting.test], raw_score=True)), seconds
+    booster = trees(setting, kind, rows, count, weight, base, seed)
+    return told_by(setting, kind, booster), cpu_seconds() - began
 
 
-def ways(setting: Setting, bundle: Any, booster: Any, frozen: bool) -> Iterator[tuple[str, Any]]:
+def ways(setting: Setting, bundle: Any, boosters: dict[str, Any], frozen: bool) -> Iterator[tuple[str, Any]]:
     """Name and function of each way to update, of its cases and seed, that this draw tries."""
     yield "trm adapted", partial(trm_adapted, setting, bundle)
     for parts in FROZEN if frozen else ():
         yield f"trm frozen {'+'.join(parts)}", partial(trm_adapted, setting, bundle, frozen=parts)
-    for share in WEIGHTS:
-        yield f"lightgbm warm {share:.0%}", partial(lightgbm_updated, setting, booster, share=share)
-    yield f"lightgbm retrained {WEIGHTS[1]:.0%}", partial(lightgbm_updated, setting, None, share=WEIGHTS[1])
+    for kind, booster in boosters.items():
+        for how, (shares, count) in UPDATES[kind].items():
+            for share in shares:
+                way = partial(trees_updated, setting, kind, booster if how == "warm" else None, share=share, count=count)
+                yield f"{kind} {how} {share:.0%}", way
 
 
-def updates(setting: Setting, folder: Path, sizes: list[int], draws: int, frozen: int, retrained: int) -> pl.DataFrame:
-    """One line a model, number of cases and draw; what was measured before is read from the folder."""
-    path = folder / "measured.csv"
-    bundle, booster = base_bundle(setting, folder / "base"), trees(setting, setting.train)
-    lines = pl.read_csv(path).rows(named=True) if path.exists() else []
-    others, done = ([line for line in lines if (line["base"] == bundle.sha256) == mine] for mine in (False, True))
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one model said of the test rows after an update; kept in a folder, a file each."""
 
-    def add(model: str, cases: int, draw: int, scores: np.ndarray, seconds: float) -> None:
-        new, old = setting.judged(scores)
-        done.append({"model": model, "cases": cases, "draw": draw, "new": new, "old": old, "seconds": seconds, "base": bundle.sha256})
-        pl.DataFrame(others + done).write_csv(path)
-        print(f"{model}, {cases} cases, draw {draw}: new {new:.3f} old {old:.3f}, {seconds:.1f} s", file=sys.stderr, flush=True)
+    model: str
+    cases: int
+    draw: int
+    seconds: float
+    scores: np.ndarray
 
-    known = {(line["model"], line["cases"], line["draw"]) for line in done}
-    if ("trm base", 0, 0) not in known:
-        add("trm base", 0, 0, said(setting, bundle), 0.0)
-        add("lightgbm base", 0, 0, np.asarray(booster.predict(setting.features[setting.test], raw_score=True)), 0.0)
-    for draw in range(draws):
-        for k in sizes:
+    @property
+    def name(self) -> str:
+        return f"{self.model.replace(' ', '_').replace('%', '')}-{self.cases}-{self.draw}.npz"
+
+    def save(self, folder: Path, base: str) -> None:
+        np.savez(folder / self.name, scores=self.scores.astype(np.float32), seconds=self.seconds, base=base)
+
+
+def updates(setting: Setting, folder: Path, asked: argparse.Namespace) -> list[Measured]:
+    """One a model, number of cases and draw; what was measured before is read from the folder."""
+    bundle, found = base_bundle(setting, folder / "base"), list[Measured]()
+    boosters = {kind: trees(setting, kind, setting.train, FIRST_TREES) for kind in asked.trees}
+
+    def add(model: str, cases: int, draw: int, way: Any) -> None:
+        one = Measured(model=model, cases=cases, draw=draw, seconds=0.0, scores=np.zeros(0))
+        if (path := folder / one.name).exists() and str((kept := np.load(path))["base"]) == bundle.sha256:
+            found.append(replace(one, seconds=float(kept["seconds"]), scores=kept["scores"]))
+            return
+        scores, seconds = way()
+        found.append(replace(one, seconds=seconds, scores=scores))
+        found[-1].save(folder, bundle.sha256)
+        print(f"{model}, {cases} cases, draw {draw}: {seconds:.1f} s", file=sys.stderr, flush=True)
+
+    add("trm base", 0, 0, lambda: (said(setting, bundle), 0.0))
+    for kind, booster in boosters.items():
+        add(f"{kind} base", 0, 0, lambda kind=kind, booster=booster: (told_by(setting, kind, booster), 0.0))  # type: ignore[misc]
+    for draw in range(asked.first, asked.first + asked.draws):
+        for k in asked.cases:
             cases = np.random.default_rng((draw, k)).choice(setting.cases, k, replace=False)
-            for name, way in ways(setting, bundle, booster, draw < frozen):
-                if (name, k, draw) not in known:
-                    add(name, k, draw, *way(cases=cases, seed=draw))
-            if draw < retrained and ("trm retrained", k, draw) not in known:
-                began = cpu_seconds()
-                again = base_bundle(setting, folder / f"retrained-{k}-{draw}", np.sort(np.concatenate((setting.train, cases))), draw)
-                add("trm retrained", k, draw, said(setting, again), cpu_seconds() - began)
-    return pl.DataFrame(done)
+            for name, way in ways(setting, bundle, boosters, draw < asked.frozen):
+                add(name, k, draw, partial(way, cases=cases, seed=draw))
+            if draw < asked.retrained:
+                add("trm retrained", k, draw, partial(trm_retrained, setting, folder, cases, draw))
+    return found
 
 
-def table(found: pl.DataFrame) -> Iterator[str]:
-    """Means over draws with a standard error, and what is lost of the old against the model's own base."""
-    base = {line["model"].split()[0]: line for line in found.filter(pl.col("cases") == 0).rows(named=True)}
-    yield f"{'model':28} {'labels':>6} {'draws':>5} {'AP new':>7} {'± se':>6} {'AP old':>7} {'lost':>7} {'± se':>6} {'CPU s':>8}"
-    for name, line in base.items():
-        yield f"{name + ' base':28} {0:6} {1:5} {line['new']:7.3f} {'':>6} {line['old']:7.3f}"
-    means = found.filter(pl.col("cases") > 0).group_by("cases", "model", maintain_order=True)
-    for line in means.agg(pl.col("new", "old", "seconds"), pl.len()).sort("cases", maintain_order=True).rows(named=True):
-        new, old = np.array(line["new"]), np.array(line["old"])
-        lost = base[line["model"].split()[0]]["old"] - old
-        errors = [f"{values.std(ddof=1) / len(values) ** 0.5:6.3f}" if len(values) > 1 else " " * 6 for values in (new, old)]
-        yield (
-            f"{line['model']:28} {line['cases']:6} {line['len']:5} {new.mean():7.3f} {errors[0]} {old.mean():7.3f} "
-            f"{lost.mean():7.3f} {errors[1]} {np.mean(line['seconds']):8.1f}"
-        )
-        if line["model"] == "trm adapted":
-            yield from paired(found, line["cases"])
+def trm_retrained(setting: Setting, folder: Path, cases: np.ndarray, draw: int) -> tuple[np.ndarray, float]:
+    began = cpu_seconds()
+    again = base_bundle(setting, folder / f"retrained-{len(cases)}-{draw}", np.sort(np.concatenate((setting.train, cases))), draw)
+    return said(setting, again), cpu_seconds() - began
 
 
-def paired(found: pl.DataFrame, cases: int) -> Iterator[str]:
-    """What TRM finds more than each LightGBM does, of the draws that both have."""
-    of = found.filter(pl.col("cases") == cases)
-    trm = of.filter(pl.col("model") == "trm adapted")
-    for model in of.filter(pl.col("model").str.starts_with("lightgbm"))["model"].unique(maintain_order=True):
-        both = trm.join(of.filter(pl.col("model") == model), on="draw")
-        if both.height > 1:
-            new, old = ((both[name] - both[f"{name}_right"]).to_numpy() for name in ("new", "old"))
-            errors = [values.std(ddof=1) / both.height**0.5 for values in (new, old)]
-            yield (
-                f" less {model:22} {cases:6} {both.height:5} {new.mean():+7.3f} {errors[0]:6.3f} {old.mean():+7.3f} {'':7} {errors[1]:6.3f}"
-            )
+def table(setting: Setting, found: list[Measured]) -> Iterator[str]:
+    """Means over draws of the cases, with intervals over draws of the cards."""
+    base = {one.model.split()[0]: setting.judged(one.scores) for one in found if not one.cases}
+    head = f"{'AP new':>7} {'95 %':^16} {'± se':>6} {'gained':>7} {'AP old':>7} {'95 %':^16} {'lost':>7} {'CPU s':>7}"
+    yield f"{'model':22} {'labels':>6} {'draws':>5} {head}"
+    for kind, aps in base.items():
+        yield f"{kind + ' base':22} {0:6} {1:5} {_ap(aps[0])} {'':6} {'':7} {_ap(aps[1])}"
+    for k in sorted({one.cases for one in found} - {0}):
+        groups = dict[str, dict[int, Measured]]()
+        for one in found:
+            if one.cases == k:
+                groups.setdefault(one.model, {})[one.draw] = one
+        judged = {model: {draw: setting.judged(one.scores) for draw, one in draws.items()} for model, draws in groups.items()}
+        for model, draws in judged.items():
+            new, old = np.mean(list(draws.values()), 0)
+            at_start, alone = base[model.split()[0]][:, 0], np.array([aps[0, 0] for aps in draws.values()])
+            error = f"{alone.std(ddof=1) / len(alone) ** 0.5:6.3f}" if len(alone) > 1 else " " * 6
+            seconds = np.mean([one.seconds for one in groups[model].values()])
+            gained, lost = new[0] - at_start[0], at_start[1] - old[0]
+            yield f"{model:22} {k:6} {len(draws):5} {_ap(new)} {error} {gained:+7.3f} {_ap(old)} {lost:7.3f} {seconds:7.1f}"
+            if model == "trm adapted":
+                yield from paired(judged, k)
+
+
+def paired(judged: dict[str, dict[int, np.ndarray]], cases: int) -> Iterator[str]:
+    """What TRM finds more than each other model does, of the draws that both have."""
+    trm = judged["trm adapted"]
+    for model, draws in judged.items():
+        if model != "trm adapted" and (both := sorted(trm.keys() & draws.keys())):
+            new, old = np.mean([trm[draw] - draws[draw] for draw in both], 0)
+            yield f" less {model:16} {cases:6} {len(both):5} {_ap(new, '+')} {'':6} {'':7} {_ap(old, '+')}"
+
+
+def _ap(values: np.ndarray, sign: str = "") -> str:
+    """The first value, and the interval of the others."""
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return f"{values[0]:{sign}7.3f} {f'[{low:{sign}.3f}, {high:{sign}.3f}]':>16}"
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("world", choices=WORLDS)
     options.add_argument("--draws", type=int, default=20)
+    options.add_argument("--first", type=int, default=0, help="number of the first draw")
+    options.add_argument("--trees", nargs="*", default=list(UPDATES), choices=list(UPDATES))
     options.add_argument("--cases", type=int, nargs="+", default=[5, 20, 50])
     options.add_argument("--frozen", type=int, default=5, help="draws of which parts of the network are also left as they were")
     options.add_argument("--retrained", type=int, default=0, help="draws of which the whole network is trained again, too")
@@ -276,15 +351,15 @@ def main() -> None:
     asked = options.parse_args()
     folder = asked.folder / asked.world
     folder.mkdir(parents=True, exist_ok=True)
-    setting = made_ready(WORLDS[asked.world]())
-    found = updates(setting, folder, asked.cases, asked.draws, asked.frozen, asked.retrained)
+    setting = made_ready(WORLDS[asked.world](), "windows" in asked.trees)
+    found = updates(setting, folder, asked)
     kinds = setting.scenario[setting.test]
     old = int(((setting.y[setting.test] == 1) & (kinds != setting.new)).sum())
     print(
         f"{asked.world}: trained on {len(setting.train):,} transactions, cases drawn from {len(setting.cases)}, tested on "
-        f"{int((kinds == setting.new).sum())} new and {old} old frauds among {setting.weight.sum():,.0f} transactions"
+        f"{int((kinds == setting.new).sum())} new and {old} old frauds among {len(setting.test):,} transactions"
     )
-    for line in table(found):
+    for line in table(setting, found):
         print(line)
 
 

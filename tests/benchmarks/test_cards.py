@@ -1,15 +1,19 @@
 """The card benchmarks at sizes too small to tell speed: each measures what it says, and says all of it."""
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.benchmarks import adaptation, features, stream
 from trmfin.data.files import raw_from_frame
 from trmfin.data.prepared import apply
 from trmfin.data.simulate import transactions
+from trmfin.learn.metrics import average_precision
 from trmfin.scoring.rings import SPARE
 from trmfin.scoring.stream import Stream
 from trmfin.shipped import load_pipeline
@@ -60,7 +64,7 @@ def small() -> adaptation.World:
 
 
 def test_cases_come_before_the_test_and_training_before_the_cases() -> None:
-    setting = adaptation.made_ready(small())
+    setting = adaptation.made_ready(small(), flat=False)
     as_of = setting.sequences.as_of
     assert as_of[setting.train].max() < as_of[setting.cases].min() and as_of[setting.cases].max() < as_of[setting.test].min()
     first_day = as_of[setting.test].min() // DAY * DAY
@@ -69,34 +73,75 @@ def test_cases_come_before_the_test_and_training_before_the_cases() -> None:
     assert (setting.scenario[setting.cases] == setting.new).all() and not (setting.scenario[setting.train] == setting.new).any()
     kinds = setting.scenario[setting.test]
     assert (kinds == setting.new).sum() > 10 and ((kinds > 0) & (kinds != setting.new)).sum() > 10
-    assert setting.judged(setting.y[setting.test] + 0.0) == (1.0, 1.0)
-    new, old = setting.judged((kinds == setting.new) + 0.0)
+    whole = (as_of >= as_of[setting.test].min()) & (as_of < first_day + adaptation.TEST * DAY)
+    assert len(setting.test) > 0.9 * whole.sum(), "all that are not of a card known to be bad"
+    np.testing.assert_allclose(setting.judged(setting.y[setting.test] + 0.0), 1.0)
+    new, old = setting.judged((kinds == setting.new) + 0.0)[:, 0]
     assert new == 1.0 and old < 0.2
 
 
-def test_trees_that_are_updated_learn_the_cases() -> None:
+@given(st.integers(0, 10_000), st.integers(2, 60))
+@settings(max_examples=40, deadline=None)
+def test_average_precision_under_weights_is_that_of_repeated_rows(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    y, scores = np.append(random.integers(0, 2, count), 1), np.round(random.standard_normal(count + 1), 1)
+    weights = random.integers(1, 4, (3, count + 1))
+    expected = [average_precision(np.repeat(y, w), np.repeat(scores, w)) for w in weights]
+    np.testing.assert_allclose(adaptation.precisions(y + 0.0, scores, weights.astype(np.float32)), expected, rtol=1e-6)
+
+
+def test_cards_are_drawn_whole() -> None:
+    setting = adaptation.made_ready(small(), flat=False)
+    group = setting.sequences.group[setting.test]
+    assert (setting.drawn[0] == 1).all() and len(setting.drawn) == 1 + adaptation.DRAWN
+    for card in np.unique(group)[:20]:
+        own = setting.drawn[:, group == card]
+        assert (own == own[:, :1]).all()
+    assert abs(setting.drawn[1:].mean() - 1) < 0.01 and setting.drawn[1:, 0].std() > 0.5
+
+
+@pytest.mark.parametrize("kind", ["handbook", "windows"])
+def test_trees_that_are_updated_learn_the_cases(kind: str) -> None:
     pytest.importorskip("lightgbm")
-    setting = adaptation.made_ready(small())
-    base = adaptation.trees(setting, setting.train)
-    before = setting.judged(np.asarray(base.predict(setting.features[setting.test], raw_score=True)))
+    setting = adaptation.made_ready(small(), flat=kind == "windows")
+    base = adaptation.trees(setting, kind, setting.train, 60)
+    before = setting.judged(adaptation.told_by(setting, kind, base))[0, 0]
     for booster in (base, None):
-        scores, seconds = adaptation.lightgbm_updated(setting, booster, setting.cases[:20], 0.25, 0)
-        assert setting.judged(scores)[0] > before[0] and seconds > 0
+        scores, seconds = adaptation.trees_updated(setting, kind, booster, setting.cases[:20], 0.25, 60, 0)
+        assert setting.judged(scores)[0, 0] > before and seconds > 0
 
 
-def test_the_table_has_means_and_what_is_lost_against_the_models_own_base() -> None:
-    rows = [("trm base", 0, 0, 0.1, 0.7, 0.0), ("lightgbm base", 0, 0, 0.2, 0.6, 0.0)]
-    rows += [("trm adapted", 5, draw, 0.4 + 0.2 * draw, 0.65, 3.0) for draw in (0, 1)] + [("lightgbm warm 5%", 5, 0, 0.3, 0.5, 1.0)]
-    found = pl.DataFrame(rows, schema=["model", "cases", "draw", "new", "old", "seconds"], orient="row")
-    lines = [line.split() for line in adaptation.table(found)]
-    assert lines[3] == ["trm", "adapted", "5", "2", "0.500", "0.100", "0.650", "0.050", "0.000", "3.0"]
-    assert lines[4] == ["lightgbm", "warm", "5%", "5", "1", "0.300", "0.500", "0.100", "1.0"]
+def measured(model: str, cases: int, draw: int, scores: list[float], seconds: float = 3.0) -> adaptation.Measured:
+    return adaptation.Measured(model=model, cases=cases, draw=draw, seconds=seconds, scores=np.array(scores))
 
 
-def test_the_table_has_what_trm_finds_more_on_the_same_draws() -> None:
-    rows = [("trm base", 0, 0, 0.1, 0.7, 0.0), ("lightgbm base", 0, 0, 0.2, 0.6, 0.0)]
-    rows += [("trm adapted", 5, draw, 0.5 + 0.1 * draw, 0.6, 3.0) for draw in range(3)]
-    rows += [("lightgbm retrained 25%", 5, draw, 0.4, 0.5 + 0.1 * draw, 1.0) for draw in range(2)]
-    found = pl.DataFrame(rows, schema=["model", "cases", "draw", "new", "old", "seconds"], orient="row")
-    (less,) = [line.split() for line in adaptation.table(found) if line.startswith(" less")]
-    assert less == ["less", "lightgbm", "retrained", "25%", "5", "2", "+0.150", "0.050", "+0.050", "0.050"]
+class Judge:
+    """Judges five rows: two new frauds, an old one, two genuine; drawn sets are the set itself."""
+
+    y, new = np.array([1.0, 1, 1, 0, 0]), np.array([True, True, False, False, False])
+
+    def judged(self, scores: np.ndarray) -> np.ndarray:
+        parts = [self.new | (self.y == 0), ~self.new]
+        return np.array([[average_precision(self.y[part], scores[part])] * 3 for part in parts])
+
+
+def test_the_table_has_means_over_draws_what_was_gained_and_lost_and_what_trm_has_more() -> None:
+    best, none, half = [9.0, 8, 7, 1, 0], [0.0, 1, 2, 8, 9], [9.0, 0, 7, 1, 2]
+    found = [measured("trm base", 0, 0, none, 0.0), measured("handbook base", 0, 0, best, 0.0)]
+    found += [measured("trm adapted", 5, draw, scores) for draw, scores in enumerate((best, half))]
+    found += [measured("handbook warm 5%", 5, 0, none, 1.0)]
+    lines = [line.split() for line in adaptation.table(Judge(), found)]  # type: ignore[arg-type]
+    half_ap, none_ap = average_precision(np.array([1.0, 1, 0, 0]), np.array([9.0, 0, 1, 2])), 0.5 * (1 / 3 + 2 / 4)
+    mean = (1 + half_ap) / 2
+    rows = {tuple(line[:2]): line for line in lines}
+    trm = rows["trm", "adapted"]
+    assert trm[2:5] == ["5", "2", f"{mean:.3f}"] and trm[7] == f"{(1 - half_ap) / 2:.3f}" and trm[8] == f"{mean - none_ap:+.3f}"
+    assert trm[-1] == "3.0" and trm[9] == "1.000" and trm[-2] == f"{1 / 3 - 1:.3f}", "the base found the old one third"
+    assert rows["less", "handbook"][2:7] == ["warm", "5%", "5", "1", f"{1 - none_ap:+.3f}"], "of the draw that both have"
+
+
+def test_what_was_measured_is_taken_from_the_folder(tmp_path: Path) -> None:
+    one = measured("handbook warm 5%", 5, 0, [1.0, 2.0])
+    one.save(tmp_path, "base")
+    with np.load(tmp_path / "handbook_warm_5-5-0.npz") as kept:
+        assert kept["scores"].tolist() == [1.0, 2.0] and float(kept["seconds"]) == 3.0 and str(kept["base"]) == "base"
