@@ -38,7 +38,7 @@ class Row:
 def rows() -> list[Row]:
     """Three days a fold, each card with two rows a day or none: most cards are in both folds, and their order is no day's."""
     random = np.random.default_rng(4)
-    made = []
+    made = list[Row]()
     for day in range(6):
         for card in random.choice(CARDS, 7, replace=False).tolist():
             for _ in range(2):

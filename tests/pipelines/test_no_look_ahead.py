@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -77,7 +78,7 @@ CHANGES = st.fixed_dictionaries(
 
 @settings(max_examples=20, deadline=None)
 @given(change=CHANGES, seed=st.integers(0, 10**6))
-def test_nothing_after_as_of_and_no_verdict_before_its_time_moves_a_score_by_a_bit(change: dict[str, object], seed: int) -> None:
+def test_nothing_after_as_of_and_no_verdict_before_its_time_moves_a_score_by_a_bit(change: dict[str, Any], seed: int) -> None:
     random, table = np.random.default_rng(seed), raw()
     later, n = table.select(time() > cut()).to_series(), len(table)
     untold = table.select(time() >= cut() - DELAY).to_series()
