@@ -3,7 +3,8 @@
 Reads (a) the wide file "default of credit card clients" (UCI 350, Yeh & Lien 2009, doi:10.1016/j.eswa.2007.12.020) as it
 comes, one line a client, September to April 2005, and (b) a long table, one line a client and month. Amounts are in
 currency units; more than two decimals are rounded half-even to two, and counted. Status: -2 no use, -1 paid in full, 0
-revolving, n months late.
+revolving, n months late. Of identical lines the first counts and the others are rejected as repeats; lines of the same client
+(and month) that differ are all rejected, since nothing says which is right.
 """
 
 from __future__ import annotations
@@ -51,18 +52,14 @@ class Wide(dy.Schema):
 class Long(dy.Schema):
     """One line a client and month; each line is also a sample, scored with the statements up to it."""
 
-    client = dy.String(min_length=1, max_length=64, metadata={"id": True})
-    month = dy.Date(metadata={"period": "month"})
+    client = dy.String(primary_key=True, min_length=1, max_length=64)
+    month = dy.Date(primary_key=True, metadata={"period": "month"})
     status = _status()
     billed = _amount()
     paid = _amount(least=0)
     limit = _amount(above=0)
     education = _code(6)
     default_next_month = _code(1)
-
-    @dy.rule()
-    def client_and_month_unique(cls) -> pl.Expr:
-        return pl.struct("client", pl.col("month").dt.truncate("1mo")).is_unique()
 
 
 SCHEMAS: dict[str, type[dy.Schema]] = {"wide": Wide, "long": Long}

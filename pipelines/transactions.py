@@ -3,7 +3,8 @@
 Reads a table of transactions as the Fraud Detection Handbook publishes it (Le Borgne et al. 2022,
 https://fraud-detection-handbook.github.io), one line a transaction; columns that it does not know are left alone. Amounts
 are in currency units; more than two decimals are rounded half-even to two, and counted. Times are taken as UTC. Whether
-a transaction was fraud is told LABEL_DAYS later, and no history shows it before.
+a transaction was fraud is told LABEL_DAYS later, and no history shows it before. Of lines with the same TRANSACTION_ID the
+first by time counts, of the same time the first in the file; the others are rejected as repeats.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Transactions(dy.Schema):
     """One line a transaction; the label is not needed to score."""
 
     TRANSACTION_ID = dy.String(primary_key=True, min_length=1, max_length=64)
-    TX_DATETIME = dy.Datetime(time_unit="us")
+    TX_DATETIME = dy.Datetime(time_unit="us", metadata={"first": True})
     CUSTOMER_ID = dy.String(min_length=1, max_length=64)
     TERMINAL_ID = dy.String(min_length=1, max_length=64)
     TX_AMOUNT = dy.Decimal(precision=18, scale=2, min=0, max=10**12)

@@ -100,7 +100,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "Parquet without rows": ("x.parquet", parquet(client=[], month=[], status=[], paid=[]), "no rows"),
     "Parquet of other columns": ("x.parquet", parquet().replace(b"client", b"tneilc"), "x.parquet: "),
     "every row ragged": ("x.csv", text(HEADER, A1 + ",", B1 + ","), "so none is left; most often by ragged (2 rows, first in line 2)"),
-    "every key doubled": ("x.csv", text(HEADER, A1, A1), "so none is left; most often by primary_key"),
+    "every key doubled": ("x.csv", text(HEADER, A1, A1.replace("10.50", "11")), "so none is left; most often by primary_key"),
     "decimal commas": (
         "x.csv",
         text("client;month;status;paid", "A;2024-01;0;10,50"),
@@ -166,6 +166,8 @@ REJECTED: dict[str, tuple[str, str]] = {
     "too few fields": ("C,2024-01,0", "ragged: found 3 fields, expected 4"),
     "too many fields": ("C,2024-01,0,1,2", "ragged: found 5 fields, expected 4"),
     "doubled key": ("A,2024-01,5,5", "primary_key: found client 'A', month '2024-01' more than once"),
+    "doubled row": (A1, "repeat: found client 'A', month '2024-01' more than once, line 2 counts"),
+    "doubled month": ("A,2024-01-31,0,10.5", "repeat: found client 'A', month '2024-01-31' more than once, line 2 counts"),
 }
 
 

@@ -1,17 +1,25 @@
-"""Raw transactions into windows: rows a second, peak memory, growth with size; and ten million events of 25 columns in one pass.
+"""Raw rows into what a network is given: seconds of each part, rows a second, peak memory, growth with size.
 
-    python tests/benchmarks/features.py [--sizes 100000 1000000 10000000] [--events 10000000] [--skip-file]
+    python tests/benchmarks/features.py [--sizes 100000 1000000 10000000] [--events 10000000] [--skip-file] [--most-filled 1000000]
 
 Each line is measured in a process of its own, with all the cores there are, so that its peak memory is its own. Making or reading
-the table is not timed.
+the raw table is not timed, but its memory counts.
 
 transactions  the card file of TRMFIN_DATA (by default ../shared/data; left out where it is not there), then simulated worlds of
-              so many transactions. check: the raw table through its schema and `prepare`; windows: `build`, which finds both
-              histories of every transaction; challenger: the fifteen features of the Handbook of the same transactions. growth:
-              check and windows, time a row over that of the smallest world: 1.00 is linear.
-events        so many events of 25 columns (14 numbers, 9 categories, time, key), a hundred of each client, one sample a client:
-              `build`, then all samples once through `batch()`, every event in one of them, and through nothing else. This is the
-              work that a loader of event sequences does before a network sees them.
+              so many transactions; each is an event and a sample with two histories, and their whole windows are summed up.
+25 columns    so many events of 25 columns (14 numbers, 9 categories, time, key), a hundred of each client, one sample a client,
+              every event in one window and no summaries. This is the work that a loader of event sequences does before a network
+              sees them.
+
+check         the raw table through its schema and `prepare`.
+find          `build`, which finds where the histories of every sample begin and end: positions, no values.
+fill          one pass of the samples through `batch()`, 512 at a time, in one thread: the values of every window, what is not yet
+              known masked, and summaries.
+filled        the share of the samples in that pass: where there are more than `--most-filled`, batches are taken evenly from all of
+              them, and the seconds of `fill` are what the whole pass would take at that rate.
+found/s       rows of the raw table a second of check and find; filled/s: of check, find and fill.
+growth        time a row of check, find and fill over that of the smallest simulated world: 1.00 is linear.
+challenger    the fifteen features of the Handbook, of the same transactions.
 """
 
 from __future__ import annotations
@@ -25,8 +33,10 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import dataframely as dy
 import numpy as np
 import polars as pl
 
@@ -36,7 +46,11 @@ CARDS = "card_fraud_handbook/transactions.parquet"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NUMBERS, CATEGORIES, EACH = 14, 9, 100  # columns, columns, events of a client
-HEADS = {"table": 16, "rows": 11, "check s": 8, "windows s": 9, "rows/s": 8, "growth": 6, "peak MiB": 8, "| challenger s": 14}
+BATCH = 512  # samples
+HEADS = {
+    "table": 16, "rows": 11, "samples": 11, "check s": 8, "find s": 8, "fill s": 8, "filled": 7, "found/s": 9, "filled/s": 9, "growth": 6,
+    "peak MiB": 8, "| challenger s": 14,
+}  # fmt: skip
 
 
 def card_file() -> Path:
@@ -48,12 +62,36 @@ def peak_mib() -> float:
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def transactions(rows: int) -> dict[str, float]:
-    """Check and build so many simulated transactions, or those of the file where rows is 0."""
+def fill(sequences: Any, most: int) -> dict[str, float]:
+    """Batches of at most about so many samples, evenly from all: seconds that all would take, share taken, events seen in windows."""
+    starts = np.arange(0, len(sequences), BATCH)
+    starts = starts[:: max(-(-len(sequences) // most), 1)]
+    began, taken, seen = time.perf_counter(), 0, 0
+    for first in starts.tolist():
+        batch = sequences.batch(np.arange(first, min(first + BATCH, len(sequences))))
+        taken, seen = taken + len(batch.mask), seen + int(batch.mask[:, 1:].sum())
+    share = taken / len(sequences)
+    return {"fill": (time.perf_counter() - began) / share, "filled": share, "seen": seen}
+
+
+def made(use: Any, table: pl.DataFrame, name: str, most: int) -> tuple[Any, dict[str, float]]:
+    """The raw table as prepared data, and what its parts took."""
     from trmfin.data.files import raw_from_frame
     from trmfin.data.prepared import apply
-    from trmfin.data.simulate.transactions import World, simulate
     from trmfin.sequences.sequences import build
+
+    began = time.perf_counter()
+    data = apply(use, {name: raw_from_frame(table, "table")}, NOW)
+    checked = time.perf_counter()
+    sequences = build(data, use.task)
+    found = {"check": checked - began, "find": time.perf_counter() - checked}
+    found |= {"rows": len(table), "samples": len(sequences)} | fill(sequences, most)
+    return data, found | {"mib": peak_mib()}
+
+
+def transactions(rows: int, most: int) -> dict[str, float]:
+    """So many simulated transactions, or those of the file where rows is 0."""
+    from trmfin.data.simulate.transactions import World, simulate
     from trmfin.shipped import load_pipeline
 
     if rows:  # as many days for every size, so that windows are as full
@@ -62,45 +100,54 @@ def transactions(rows: int) -> dict[str, float]:
     else:
         table = pl.read_parquet(card_file())
     use = load_pipeline("transactions")
+    data, found = made(use, table, "transactions", most)
+    assert found["samples"] == len(table) == len(data.samples) == (rows or len(table)) and found["seen"] > 0
     began = time.perf_counter()
-    data = apply(use, {"transactions": raw_from_frame(table, "table")}, NOW)
-    checked = time.perf_counter()
-    sequences = build(data, use.task)
-    built, mib = time.perf_counter(), peak_mib()
-    assert len(sequences) == len(table) == len(data.samples) == (rows or len(table))
-    began_challenger = time.perf_counter()
     assert len(use.challenger_features(data)) == len(table)
-    found = {"rows": len(table), "check": checked - began, "windows": built - checked, "mib": mib}
-    return found | {"challenger": time.perf_counter() - began_challenger}
+    return found | {"challenger": time.perf_counter() - began}
 
 
-def wide(count: int) -> tuple[Any, Any]:
-    """So many events of 25 columns as prepared data, and their task."""
-    from trmfin.data.prepared import Prepared
-    from trmfin.sequences.task import Field, History, Target, Task
+class Wide(dy.Schema):
+    """An event of 25 columns, and its id."""
 
+    event_id = dy.String(primary_key=True)
+    time = dy.Datetime(time_zone="UTC", time_unit="us")
+    client = dy.String()
+    number_0, number_1, number_2, number_3, number_4, number_5, number_6 = (dy.Float64() for _ in range(7))
+    number_7, number_8, number_9, number_10, number_11, number_12, number_13 = (dy.Float64() for _ in range(7))
+    category_0, category_1, category_2, category_3, category_4, category_5, category_6, category_7, category_8 = (
+        dy.String() for _ in range(9)
+    )  # fmt: skip
+
+
+def wide(count: int) -> pl.DataFrame:
+    """The raw table of so many events."""
     random, clients = np.random.default_rng(0), count // EACH
     seconds = np.sort(random.integers(0, 365 * 86_400, count))
-    times = pl.Series(seconds * 1_000_000).cast(pl.Duration("us")) + START
     client = random.permutation(np.repeat(np.arange(clients), EACH))
-    events = pl.DataFrame(
+    return pl.DataFrame(
         {
             "event_id": pl.Series(np.arange(count)).cast(pl.String),
-            "event_time": times,
-            "known_at": times,
-            "event_type": pl.repeat("event", count, eager=True),
+            "time": pl.Series(seconds * 1_000_000).cast(pl.Duration("us")) + START,
             "client": pl.Series(client).cast(pl.String),
             **{f"number_{k}": random.lognormal(3, 1, count) for k in range(NUMBERS)},
             **{f"category_{k}": pl.Series(random.integers(0, 20, count)).cast(pl.String) for k in range(CATEGORIES)},
         }
     )
-    samples = pl.DataFrame(
-        {
-            "sample_id": [str(k) for k in range(clients)],
-            "as_of": pl.repeat(START + timedelta(days=366), clients, eager=True),
-            "client": [str(k) for k in range(clients)],
-        }
-    )
+
+
+def prepare(tables: dict[str, pl.DataFrame]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """An event a row, known at once; a sample a client, after the last of them."""
+    rows = tables["events"]
+    events = rows.drop("line").rename({"time": "event_time"}).with_columns(known_at="event_time", event_type=pl.lit("event"))
+    clients = rows.select("client").unique(maintain_order=True)
+    return events, clients.select("client", sample_id="client", as_of=pl.lit(START + timedelta(days=366)).cast(pl.Datetime("us", "UTC")))
+
+
+def events(count: int, most: int) -> dict[str, float]:
+    """So many events of 25 columns, every one of them in one window."""
+    from trmfin.sequences.task import Field, History, Target, Task
+
     fields = [Field(name=f"number_{k}", column=f"number_{k}", transform="signed_log") for k in range(NUMBERS)]
     fields += [Field(name=f"category_{k}", column=f"category_{k}", transform="category") for k in range(CATEGORIES)]
     fields += [Field(name="age", column="event_time", transform="gap_seconds", against="as_of")]
@@ -112,53 +159,37 @@ def wide(count: int) -> tuple[Any, Any]:
         primary="any",
         group="client",
     )
-    return Prepared(events=events, samples=samples), task
+    use = SimpleNamespace(name="wide", sha256="", schemas={"events": Wide}, aliases={}, prepare=prepare, task=task)
+    _, found = made(use, wide(count), "events", most)
+    assert found["rows"] == count and (found["filled"] < 1 or found["seen"] == count)
+    return found
 
 
-def events(count: int) -> dict[str, float]:
-    """Build so many events of 25 columns and take every sample through `batch` once."""
-    from trmfin.sequences.sequences import build
-
-    data, task = wide(count)
-    began = time.perf_counter()
-    sequences = build(data, task)
-    built, seen = time.perf_counter(), 0
-    for first in range(0, len(sequences), 512):
-        batch = sequences.batch(np.arange(first, min(first + 512, len(sequences))))
-        seen += int(batch.mask[:, 1:].sum())
-    assert seen == count
-    return {"rows": count, "windows": built - began, "batches": time.perf_counter() - built, "mib": peak_mib()}
-
-
-def apart(job: str, size: int) -> dict[str, float]:
+def apart(job: str, size: int, most: int) -> dict[str, float]:
     """`transactions` or `events` in a fresh process."""
-    done = subprocess.run([sys.executable, __file__, "--job", job, str(size)], stdout=subprocess.PIPE, text=True, check=True, cwd=CHECKOUT)
+    words = [sys.executable, __file__, "--job", job, str(size), "--most-filled", str(most)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, cwd=CHECKOUT)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
-def tables(sizes: list[int], count: int, with_file: bool) -> Iterator[str]:
+def tables(sizes: list[int], count: int, with_file: bool, most: int) -> Iterator[str]:
     """The lines that are printed."""
     yield " ".join(f"{head:>{width}}" for head, width in HEADS.items())
-    jobs = [("card file", 0)] * (with_file and card_file().exists()) + [("simulated", size) for size in sizes]
+    jobs = [("card file", "transactions", 0)] * (with_file and card_file().exists())
+    jobs += [("simulated", "transactions", size) for size in sizes] + [("25 columns", "events", count)] * (count > 0)
     smallest = 0.0
-    for name, size in jobs:
-        found = apart("transactions", size)
-        each = (found["check"] + found["windows"]) / found["rows"]
-        smallest = smallest or (each if size else 0.0)
-        growth = f"{each / smallest:.2f}" if smallest else ""
+    for name, job, size in jobs:
+        found = apart(job, size, most)
+        each = (found["check"] + found["find"]) / found["rows"], (found["check"] + found["find"] + found["fill"]) / found["rows"]
+        smallest = smallest or (each[1] if name == "simulated" else 0.0)
         cells = [
-            name, f"{found['rows']:,.0f}", f"{found['check']:.2f}", f"{found['windows']:.2f}", f"{1 / each:,.0f}", growth,
-            f"{found['mib']:,.0f}", f"{found['challenger']:.2f}",
+            name, f"{found['rows']:,.0f}", f"{found['samples']:,.0f}", f"{found['check']:.2f}", f"{found['find']:.2f}",
+            f"{found['fill']:.2f}", f"{found['filled']:.0%}", f"{1 / each[0]:,.0f}", f"{1 / each[1]:,.0f}",
+            f"{each[1] / smallest:.2f}" if name == "simulated" else "", f"{found['mib']:,.0f}",
+            f"{found['challenger']:.2f}" if "challenger" in found else "",
         ]  # fmt: skip
         yield " ".join(f"{cell:>{width}}" for cell, width in zip(cells, HEADS.values(), strict=True))
-    if count:
-        found = apart("events", count)
-        seconds = found["windows"] + found["batches"]
-        yield (
-            f"{count:,} events of 25 columns: windows {found['windows']:.1f} s, one pass of batches {found['batches']:.1f} s, "
-            f"together {seconds:.1f} s, {count / seconds:,.0f} events/s, peak {found['mib']:,.0f} MiB"
-        )
 
 
 def main() -> None:
@@ -166,13 +197,14 @@ def main() -> None:
     options.add_argument("--sizes", type=int, nargs="*", default=[100_000, 1_000_000, 10_000_000])
     options.add_argument("--events", type=int, default=10_000_000, help="of 25 columns; 0 for none")
     options.add_argument("--skip-file", action="store_true")
+    options.add_argument("--most-filled", type=int, default=1_000_000, help="samples of a table in the pass of batches, about")
     options.add_argument("--job", nargs=2, help=argparse.SUPPRESS)  # what a process of its own does, and how much
     asked = options.parse_args()
     if asked.job:
         job = {"transactions": transactions, "events": events}[asked.job[0]]
-        print(json.dumps(job(int(asked.job[1]))))
+        print(json.dumps(job(int(asked.job[1]), asked.most_filled)))
         return
-    for line in tables(asked.sizes, asked.events, not asked.skip_file):
+    for line in tables(asked.sizes, asked.events, not asked.skip_file, asked.most_filled):
         print(line, flush=True)
 
 

@@ -86,10 +86,52 @@ def test_numbers_in_ids_text_elsewhere_due_dates_and_finished_months_are_accepte
     assert reasons({}, {"note": ""} | change) == []
 
 
-def test_all_rows_of_a_doubled_key_are_rejected_identical_or_not() -> None:
+def test_rows_of_one_key_that_contradict_one_another_are_all_rejected() -> None:
     found = reasons({"loan_id": "d"}, {"loan_id": "d"}, {"loan_id": "d", "status": "x"}, {})
     assert [rules[-1] for rules in found] == ["primary_key: found loan_id 'd' more than once"] * 3
     assert found[2][0] == "status|dtype: found 'x', expected an integer"
+
+
+def test_of_identical_rows_the_first_in_the_file_counts() -> None:
+    sifted = sift(table({"loan_id": "d"}, {}, {"loan_id": "d", "paid": "1.5"}, {"loan_id": " d "}), Loan, "loans", {}, NOW)
+    assert sifted.accepted["line"].to_list() == [1, 2]
+    assert sifted.rejects["line"].to_list() == [3, 4]
+    assert sifted.rejects["rules"].to_list()[0] == ["repeat: found loan_id 'd' more than once, line 1 counts"]
+    assert rule_counts(sifted.rejects) == {"repeat": 2}
+
+
+def test_a_repeat_of_a_broken_row_is_not_accepted_in_its_place() -> None:
+    twice = {"loan_id": "d", "status": "12"}
+    assert [[rule.partition(":")[0] for rule in rules] for rules in reasons(twice, twice)] == [["status|max"], ["status|max", "repeat"]]
+
+
+class Payment(dy.Schema):
+    payment_id = dy.String(primary_key=True)
+    at = dy.Datetime(metadata={"first": True})
+    amount = dy.Int64(min=0)
+
+
+def payments(*rows: tuple[str, str, str]) -> tuple[list[int], dict[int, list[str]]]:
+    """Lines that are accepted, and why the others are not."""
+    frame = pl.DataFrame(rows, schema=["payment_id", "at", "amount"], orient="row")
+    sifted = sift(raw_from_frame(frame, "given"), Payment, "payments", {}, NOW)
+    return sifted.accepted["line"].to_list(), dict(sifted.rejects.select("line", "rules").rows())
+
+
+def test_where_a_column_says_which_is_first_that_row_counts_wherever_it_stands() -> None:
+    accepted, rejected = payments(("p", "2024-03-01", "5"), ("p", "2024-01-01", "7"), ("q", "2024-01-01", "1"), ("p", "2024-01-01", "7"))
+    assert accepted == [2, 3]
+    assert rejected == {line: ["repeat: found payment_id 'p' more than once, line 2 counts"] for line in (1, 4)}
+
+
+def test_of_equal_times_the_first_in_the_file_counts_and_a_broken_row_takes_no_ones_place() -> None:
+    assert payments(("p", "2024-01-01", "5"), ("p", "2024-01-01", "7"))[0] == [1]
+    assert payments(("p", "2024-01-01", "-5"), ("p", "2024-02-01", "7"))[0] == [2]
+    assert payments(("p", "yesterday", "5"), ("p", "", "5"), ("p", "2024-02-01", "7"))[0] == [3]
+
+
+def test_a_month_is_typed_as_its_first_day() -> None:
+    assert sift(table({"month": "2024-01-17"}), Loan, "loans", {}, NOW).accepted["month"].to_list() == [date(2024, 1, 1)]
 
 
 def test_absent_keys_are_absent_not_doubled() -> None:

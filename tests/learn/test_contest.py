@@ -77,6 +77,14 @@ def test_predictions_carry_each_steps_probability_and_the_samples_own_answer(hel
     assert held["y"].to_list() == [truth[sample] for sample in held["sample_id"]] and held["p"].is_between(0, 1).all()
 
 
+def test_predictions_carry_the_tasks_group_by_which_intervals_are_drawn(held: pl.DataFrame) -> None:
+    """A household has two clients, in either fold, and the same number for every model."""
+    household = notes(120).samples.select("sample_id", TASK.group)
+    pairs = held.join(household, on="sample_id", how="left").select("group", TASK.group).unique()
+    assert len(pairs) == pairs["group"].n_unique() == pairs[TASK.group].n_unique() == 60
+    assert held.group_by("group").agg(pl.col("fold").n_unique())["fold"].max() == 2
+
+
 @pytest.mark.parametrize("name", ["trm", "gru", "logistic", "lightgbm"])
 def test_every_model_finds_what_is_easy(name: str, held: pl.DataFrame) -> None:
     last = held.filter((pl.col("model") == name) & (pl.col("step") == pl.col("step").max().over("model")))

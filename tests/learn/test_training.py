@@ -18,7 +18,7 @@ from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import Calibration, cross_fitted, fit_calibration, probability
 from trmfin.learn.halting import cheapest_epsilon, steps_used
 from trmfin.learn.holdout import holdouts
-from trmfin.learn.members import TrainedEnsemble, fit_members
+from trmfin.learn.members import TrainedEnsemble, fit_members, primary_logits
 from trmfin.learn.metrics import auc, log_loss
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.reference import reference
@@ -58,6 +58,20 @@ def test_calibration_is_fitted_on_held_out_rows_only(monkeypatch: pytest.MonkeyP
     ((logits, y),) = seen
     assert found.ensemble.held_out.tolist() == held_out.tolist() and 0 < len(held_out) < 40
     assert np.array_equal(logits, found.ensemble.logits) and np.array_equal(y, data().targets.values["bad"][held_out])
+
+
+def test_calibration_looks_at_all_held_out_rows_though_training_sees_few_negatives() -> None:
+    """Of a fifth of the negatives, three quarters of the answers would be yes; of all, less than half are."""
+    sequences = build(notes(480), TASK)
+    rows, y = np.arange(480), sequences.targets.values["bad"]
+    found = learn(sequences, rows, Recipe(model=RECIPE.model, training=replace(TRAINING, epochs=3, negative_share=0.2)))
+    splits = holdouts(sequences, rows, 2, 0)
+    held_out = np.sort(np.concatenate([split.test for split in splits]))
+    assert found.ensemble.held_out.tolist() == held_out.tolist()
+    said = probability(found.log_odds(found.ensemble.logits))[:, -1]
+    assert said.mean() == pytest.approx(y[held_out].mean(), abs=0.01) and y.mean() < 0.5
+    everywhere = primary_logits(found.ensemble.network, sequences.aligned(found.fitted), rows)
+    assert probability(found.log_odds(everywhere))[:, -1].mean() == pytest.approx(y.mean(), abs=0.06)
 
 
 def test_calibration_keeps_the_ranking_and_does_not_worsen_the_log_loss_of_what_it_was_fitted_on() -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -69,13 +70,15 @@ CHANGES = st.fixed_dictionaries(
         "places": st.booleans(),
         "verdicts": st.sampled_from(["as they are", "opposite", "none"]),
         "times": st.booleans(),
+        "ids": st.sampled_from([0.0, 0.5]),  # share of the later rows that bear the id of an earlier one
+        "repeats": st.sampled_from([0.0, 0.3]),  # share of all rows that the file holds twice
     }
 )
 
 
 @settings(max_examples=20, deadline=None)
 @given(change=CHANGES, seed=st.integers(0, 10**6))
-def test_nothing_after_as_of_and_no_verdict_before_its_time_moves_a_score_by_a_bit(change: dict[str, object], seed: int) -> None:
+def test_nothing_after_as_of_and_no_verdict_before_its_time_moves_a_score_by_a_bit(change: dict[str, Any], seed: int) -> None:
     random, table = np.random.default_rng(seed), raw()
     later, n = table.select(time() > cut()).to_series(), len(table)
     untold = table.select(time() >= cut() - DELAY).to_series()
@@ -93,7 +96,13 @@ def test_nothing_after_as_of_and_no_verdict_before_its_time_moves_a_score_by_a_b
     if change["verdicts"] != "as they are":
         other = (1 - pl.col("TX_FRAUD").cast(pl.Int64)).cast(pl.String) if change["verdicts"] == "opposite" else pl.lit("")
         table = table.with_columns(TX_FRAUD=pl.when(untold).then(other).otherwise("TX_FRAUD"))
+    earlier = table.filter(~later)["TRANSACTION_ID"]
+    taken = later & pl.Series(random.random(n) < change["ids"])
+    table = table.with_columns(
+        TRANSACTION_ID=pl.when(taken).then(earlier.gather(random.integers(0, len(earlier), n))).otherwise("TRANSACTION_ID")
+    )
     table = table.filter(~later | pl.Series(random.random(n) >= change["deleted"]))
+    table = pl.concat([table, table.filter(pl.Series(random.random(len(table)) < change["repeats"]))])
     if change["shuffle"]:
         table = table[random.permutation(len(table))]
     _, logits, features = scores(table)

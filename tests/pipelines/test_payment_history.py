@@ -158,12 +158,20 @@ def test_a_client_has_one_statement_a_month(month: str) -> None:
     rows = [MONTH, {**MONTH, "month": month, "billed": "1"}, {**MONTH, "client": "b"}]
     made = prepared(*rows)
     assert made.samples["sample_id"].to_list() == ["b@2024-02"]
-    assert [rule for rules in made.rejects["rules"] for rule in rules] == ["client_and_month_unique"] * 2
+    assert [rule.partition(":")[0] for rules in made.rejects["rules"] for rule in rules] == ["primary_key"] * 2
 
 
-def test_an_id_that_stands_twice_is_refused_both_times() -> None:
+def test_an_id_of_lines_that_differ_is_refused_both_times() -> None:
     made = prepared(CLIENT, {**CLIENT, "ID": "8"}, {**CLIENT, "PAY_0": "0"})
     assert (made.samples["sample_id"].to_list(), made.rejects["line"].to_list()) == (["8"], [1, 3])
+
+
+@pytest.mark.parametrize(("row", "name"), [(CLIENT, "7"), (MONTH, "a@2024-02")])
+def test_a_line_that_two_exports_hold_counts_once(row: dict[str, str], name: str) -> None:
+    made, once = prepared(row, row, row), prepared(row)
+    assert made.samples.equals(once.samples) and made.events.equals(once.events) and made.samples["sample_id"].to_list() == [name]
+    assert made.rejects["line"].to_list() == [2, 3]
+    assert all(rules[0].startswith("repeat: found ") and rules[0].endswith("line 1 counts") for rules in made.rejects["rules"])
 
 
 def features(*rows: dict[str, str]) -> list[dict[str, Any]]:

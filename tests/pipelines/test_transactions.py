@@ -74,6 +74,24 @@ def test_what_cannot_be_is_rejected_and_said(column: str, value: object, rule: s
     assert made.events.height == 5 and made.rejects["rules"].to_list()[0][0].startswith(rule)
 
 
+def test_a_transaction_that_two_exports_hold_counts_once() -> None:
+    frame = table(*STREAM)
+    made, once = prepared(pl.concat([frame, frame[1:4]])), prepared(frame)
+    assert made.events.equals(once.events) and made.samples.equals(once.samples)
+    assert made.rejects["line"].to_list() == [7, 8, 9]
+    assert made.rejects["rules"].to_list()[0] == ["repeat: found TRANSACTION_ID '1' more than once, line 2 counts"]
+    assert sum(item["accepted"] + item["rejected"] for item in made.manifest["inputs"]) == 9
+
+
+@pytest.mark.parametrize("later_first", [False, True])
+def test_an_id_that_comes_again_later_leaves_the_earlier_transaction_as_it_was(later_first: bool) -> None:
+    frame = table(*STREAM)
+    again = table((30, "c", "T", "1.00", 0)).with_columns(TRANSACTION_ID=pl.lit("1"))
+    made = prepared(pl.concat([again, frame] if later_first else [frame, again]))
+    assert made.events.equals(prepared(frame).events) and made.samples.equals(prepared(frame).samples)
+    assert made.rejects["line"].to_list() == [1 if later_first else 7]
+
+
 def test_histories_hold_what_came_strictly_before_and_verdicts_of_a_week_ago() -> None:
     sequences = build(prepared(table(*STREAM)), USE.task)
     row = sequences.sample_ids.tolist().index("4")

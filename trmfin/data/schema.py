@@ -3,7 +3,8 @@
 A schema is a dataframely Schema. What its columns may say beyond dataframely, in `metadata`:
     {"optional": True}    the column may be missing from the file (it must be nullable); it is then null throughout
     {"future": True}      a date or time after the present is allowed (a due date); otherwise such a row is rejected
-    {"period": "month"}   the date stands for its whole month, which must be over
+    {"period": "month"}   the date stands for its whole month, which must be over; it is typed as the month's first day
+    {"first": True}       of rows with the same primary key the one with the least value here counts, the others are repeats
     {"id": True}          an identifier, as are primary keys and columns called `id` or `…_id`: formulas are rejected in it
 """
 
@@ -24,6 +25,7 @@ from trmfin.data.convert import converted, expectation, is_number, shown, stripp
 from trmfin.data.delimited import REJECTS
 from trmfin.data.files import RawTable
 from trmfin.data.header import sources
+from trmfin.data.keys import shared
 from trmfin.errors import ConfigError
 
 POSITION = "position in the file"  # the column that dataframely carries along, so that a failure knows its row
@@ -63,9 +65,11 @@ def sift(raw: RawTable, schema: type[dy.Schema], table: str, aliases: Mapping[st
     """Every row of `raw` either typed as the schema asks or rejected with all the rules it breaks.
 
     A value that is not of the column's type breaks `COLUMN|dtype`; one with more decimals than a decimal column's scale is
-    rounded half-even and judged as that, while rejects keep what was read. Rows that share a primary key are all rejected,
-    identical or not: which of them is right cannot be told. Where `now` (UTC) is given, a date or time after it breaks
-    `COLUMN|future`. Entries of `rules` are "RULE" or "RULE: found 'VALUE'[, rounded to …][, expected …]".
+    rounded half-even and judged as that, while rejects keep what was read. Of identical rows that share a primary key the first
+    in the file counts and the others break `repeat`; rows that share a key and differ all break `primary_key`, since which of
+    them is right cannot be told, unless a column says which is `first`: then that one counts and the others are repeats too.
+    Where `now` (UTC) is given, a date or time after it breaks `COLUMN|future`. Entries of `rules` are "RULE" or
+    "RULE: found 'VALUE'[, rounded to …][, expected …]".
     Raises DataError where a column is missing or given twice, ConfigError where the schema has a column `line`.
     """
     if "line" in schema.column_names():
@@ -73,6 +77,7 @@ def sift(raw: RawTable, schema: type[dy.Schema], table: str, aliases: Mapping[st
     names = sources(raw, schema, aliases)
     typed, rounded, breaches = _typed(raw.frame, schema, names, now)
     breaches += _schema_breaches(typed, schema, raw.frame, names, rounded)
+    breaches = _by_key(breaches, typed, schema, raw.frame, names)
     reasons = _reasons(breaches)
     accepted = typed.with_columns(raw.frame["line"])
     if reasons.height:
@@ -113,7 +118,8 @@ def _typed(
         raw = stripped(frame[names[column]])
         dtype = raw.dtype if definition.validate_dtype(raw.dtype) else definition.dtype
         read = converted(raw, dtype)
-        columns[column] = typed = read.values.alias(column)
+        month = (definition.metadata or {}).get("period") == "month" and read.values.dtype in (pl.Date, pl.Datetime)
+        columns[column] = typed = (read.values.dt.truncate("1mo") if month else read.values).alias(column)
         if read.rounded is not None:
             rounded[column] = read.rounded
         for rule, mask, expected in (
@@ -168,8 +174,7 @@ def _schema_breaches(
             continue
         if rule == "primary_key":
             keys = typed.select(schema.primary_key())[rows]
-            rows = rows.filter(~keys.select(pl.any_horizontal(pl.all().is_null())).to_series())
-            breaches.append(Breach(rule=rule, rows=rows, found=_keys(raw, schema.primary_key(), names, rows)))
+            breaches.append(Breach(rule=rule, rows=rows.filter(~keys.select(pl.any_horizontal(pl.all().is_null())).to_series())))
         elif kind == "nullability":
             breaches.append(Breach(rule=rule, rows=rows.filter(stripped(raw[names[column]])[rows].is_null())))
         elif column in names:
@@ -179,6 +184,23 @@ def _schema_breaches(
         else:
             breaches.append(Breach(rule=rule, rows=rows))
     return [breach for breach in breaches if breach.rows.len()]
+
+
+def _by_key(
+    breaches: list[Breach], typed: pl.DataFrame, schema: type[dy.Schema], raw: pl.DataFrame, names: Mapping[str, str]
+) -> list[Breach]:
+    """The breaches, with rows that share a primary key told apart: one that counts breaks nothing by sharing it."""
+    others = [breach for breach in breaches if breach.rule != "primary_key"]
+    if len(others) == len(breaches):
+        return breaches
+    keys, rows = schema.primary_key(), next(breach.rows for breach in breaches if breach.rule == "primary_key")
+    first = next((column for column, definition in schema.columns().items() if (definition.metadata or {}).get("first")), None)
+    broken = rows.is_in(pl.concat([breach.rows.cast(rows.dtype) for breach in others] or [rows.clear()]).implode())
+    told = shared(typed[rows], keys, first, rows, broken)
+    counted = ", line " + raw["line"][told.counted].cast(pl.String) + " counts"
+    repeats = Breach(rule="repeat", rows=told.repeats, found=_keys(raw, keys, names, told.repeats) + counted)
+    unclear = Breach(rule="primary_key", rows=told.unclear, found=_keys(raw, keys, names, told.unclear))
+    return others + [breach for breach in (repeats, unclear) if breach.rows.len()]
 
 
 @cache

@@ -49,7 +49,7 @@ class TrainSettings:
     label_smoothing: float = 0.0
     positive_weight: float = 1.0  # weight of samples whose primary binary target is 1
     negative_share: float = 1.0  # of the samples whose primary binary target is 0, how many are trained on; the loss knows it
-    least_negatives: int = 0  # a larger share of them where that would leave fewer than so many
+    least_negatives: int = 0  # a larger share of them where that would leave fewer than about so many, see `for_samples`
     halt_weight: float = 0.5  # share of the halt head's loss
     halt_gain: float = 1e-3  # no_further_gain: a further step must lower the loss by more than this
     validations: int = 16  # how often validation is looked at
@@ -119,7 +119,11 @@ class TrainSettings:
         return min(self.warmup_steps, int(steps * WARMUP_SHARE))
 
     def for_samples(self, count: int) -> TrainSettings:
-        """The same training for few samples: smaller batches and less thinning, so that enough steps are taken."""
+        """The same training for few samples: smaller batches and less thinning, so that enough steps are taken.
+
+        count: labelled samples. The share that `least_negatives` asks for is of all of them, positives and held-out ones too: with
+        25,000, a positive in a hundred and an eighth held out, a member trains on about 21,700 negatives.
+        """
         batch_size = min(self.batch_size, max(count // BATCHES, SMALLEST_BATCH))
         share = max(self.negative_share, min(self.least_negatives / count, 1.0))
         return replace(self, batch_size=batch_size, negative_share=share, least_negatives=0)

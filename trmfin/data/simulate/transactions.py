@@ -9,7 +9,9 @@ amounts that are normal around its own mean. Three scenarios make frauds; where 
 3. three of 5,000 cards are stolen a day, and in 14 days a third of their transactions has five times the amount and is fraud.
 
 A world of any size has the same rates a terminal and a card, so that about 0.8 % of its transactions are fraud, less in the first
-weeks. The Handbook draws exactly so many a day; here the number is binomial, so that small worlds have some as well. Where
+weeks. The Handbook draws exactly so many a day; here the number is binomial, so that small worlds have some as well. In scenario 3
+the Handbook draws a third of the transactions of the day's three cards taken together, rounded down; here it is a third of each
+card's, rounded down, so that a card that pays less than three times in its days has no fraud, and there are somewhat fewer. Where
 scenario 3 takes the same transaction twice, its amount is raised once.
 
 For experiments with drift, scenarios can be left out, and from a day `new_from` on a fourth one can begin that no earlier day
