@@ -32,8 +32,8 @@ Every metric here was computed from predictions on test samples, which the model
 - `windows`: gradient boosting on the very windows that the network reads, side by side in one row
 
 How settings were chosen: `logistic` and `lightgbm` try eight in every training fold, by a held-out part of it. The networks run one
-recipe for all folds, which was found by hand on the credit file's first fold: up to 2026-11-23 its test rows were looked at too,
-afterwards its training rows alone ([log](log.md), [decision 0010](decisions/0010-challengers-see-everything-we-can-give-them.md)). So
+recipe for all folds, which was found by hand: the cards' on the week from 11 July, all others' on the credit file's first fold, whose
+test rows were looked at too up to 2026-11-23, afterwards its training rows alone ([log](log.md), [decision 0010](decisions/0010-challengers-see-everything-we-can-give-them.md)). So
 the credit section also has the means without that fold. They are not wholly free of the choice either: what the first fold trains on
 is tested in the others, and the features of the challengers were chosen on all five.
 """

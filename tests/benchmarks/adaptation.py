@@ -121,7 +121,9 @@ def precisions(y: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.nda
         w = weights[first : first + 50][:, order].astype(np.float64)
         hits, all_ = (np.cumsum(part, 1)[:, ends] for part in (w * y[order], w))
         gain = np.diff(hits, axis=1, prepend=0)
-        found[first : first + 50] = (gain * hits / np.maximum(all_, 1e-12)).sum(1) / np.maximum(hits[:, -1], 1e-12)
+        found[first : first + 50] = (gain * hits / np.maximum(all_, 1e-12)).sum(1) / np.where(
+            hits[:, -1] > 0, hits[:, -1], np.nan
+        )  # no fraud drawn: none
     return found
 
 
@@ -334,7 +336,7 @@ def paired(judged: dict[str, dict[int, np.ndarray]], cases: int) -> Iterator[str
 
 def _ap(values: np.ndarray, sign: str = "") -> str:
     """The first value, and the interval of the others."""
-    low, high = np.quantile(values[1:], [0.025, 0.975])
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
     return f"{values[0]:{sign}7.3f} {f'[{low:{sign}.3f}, {high:{sign}.3f}]':>16}"
 
 

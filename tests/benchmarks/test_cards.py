@@ -74,8 +74,10 @@ def test_cases_come_before_the_test_and_training_before_the_cases() -> None:
     kinds = setting.scenario[setting.test]
     assert (kinds == setting.new).sum() > 10 and ((kinds > 0) & (kinds != setting.new)).sum() > 10
     whole = (as_of >= as_of[setting.test].min()) & (as_of < first_day + adaptation.TEST * DAY)
-    assert len(setting.test) > 0.9 * whole.sum(), "all that are not of a card known to be bad"
-    np.testing.assert_allclose(setting.judged(setting.y[setting.test] + 0.0), 1.0)
+    card_day = setting.sequences.group * 1_000_000 + as_of // DAY  # known to be bad is a card from one day to the next
+    tested = np.flatnonzero(whole & np.isin(card_day, card_day[setting.test]))
+    np.testing.assert_array_equal(setting.test, tested, "all of each card and day that is tested")
+    np.testing.assert_allclose(setting.judged(setting.y[setting.test] + 0.0)[:, 0], 1.0)
     new, old = setting.judged((kinds == setting.new) + 0.0)[:, 0]
     assert new == 1.0 and old < 0.2
 
@@ -84,8 +86,8 @@ def test_cases_come_before_the_test_and_training_before_the_cases() -> None:
 @settings(max_examples=40, deadline=None)
 def test_average_precision_under_weights_is_that_of_repeated_rows(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
-    y, scores = np.append(random.integers(0, 2, count), 1), np.round(random.standard_normal(count + 1), 1)
-    weights = random.integers(1, 4, (3, count + 1))
+    y, scores = np.append(random.integers(0, 2, count), [0, 1]), np.round(random.standard_normal(count + 2), 1)
+    weights = random.integers(1, 4, (3, count + 2))
     expected = [average_precision(np.repeat(y, w), np.repeat(scores, w)) for w in weights]
     np.testing.assert_allclose(adaptation.precisions(y + 0.0, scores, weights.astype(np.float32)), expected, rtol=1e-6)
 
