@@ -109,6 +109,7 @@ def test_a_bundle_is_trained_and_its_place_size_and_quality_are_told(world: Path
     bundle = Bundle.load(world / "bundle")
     result = run(world, "--out", world / "told")
     lines = result.stdout.splitlines()
+    assert lines.pop(1) == "samples     64 as of 2024-01-31 to 2024-01-31"
     assert lines[0].startswith(f"bundle      {world / 'told'}  sha256 ") and len(lines) == 4
     flops = bundle.network.flops(2)
     assert 1000 < flops < 10**6  # so that a thousand is the unit
@@ -334,6 +335,45 @@ def test_an_adapted_bundle_says_that_its_metrics_are_of_the_bundle_before(world:
     assert "WHICH IT WAS TRAINED ON" in _seen(forgotten, data), "cases were learnt of it"
     assert card.index(f"From bundle `{once.sha256}`, with 2 confirmed") < card.index(f"From bundle `{first.sha256}`, with 1 confirmed")
     assert "## Adapted" not in (world / "bundle" / "model-card.md").read_text()
+
+
+def test_a_window_trains_on_no_answer_that_was_not_known_before_its_day(world: Path, tmp_path: Path) -> None:
+    """Answers become known 20 days after samples of 31 January, 1 and 31 March and 30 April: on 1 May two months are known."""
+    data = tiny.notes(months=4)
+    data.write(tmp_path / "months")
+    secret = pl.col("target_bad_known_at") >= pl.lit("2024-05-01").str.to_datetime(time_unit="us", time_zone="UTC")
+    turned = pl.when(secret).then(1 - pl.col("target_bad")).otherwise("target_bad").alias("target_bad")
+    replace(data, samples=data.samples.with_columns(turned)).write(tmp_path / "turned")
+    for name in ("months", "turned"):
+        window = ("--until", "2024-05-01", "--train-days", 70)
+        result = run(world, "--out", tmp_path / f"{name}-bundle", *window, prepared=tmp_path / name)
+        assert result.stdout.splitlines()[1] == "samples     128 as of 2024-03-01 to 2024-03-31", result.output
+    ours, theirs = (files(tmp_path / f"{name}-bundle") for name in ("months", "turned"))
+    assert {name: value for name, value in ours.items() if name != "card.json"}.items() <= theirs.items()
+    card = Bundle.load(tmp_path / "months-bundle").card
+    assert card["window"] == {"until": "2024-05-01", "train_days": 70, "delay_days": 0, "purge_days": 0, "embargo_days": 0}
+    said = (tmp_path / "months-bundle" / "model-card.md").read_text()
+    assert "128 labelled samples, as of 2024-03-01 to 2024-03-31. Trained as on 2024-05-01: no answer that was not known before" in said
+    assert "window" not in Bundle.load(world / "bundle").card and "Trained as on" not in (world / "bundle" / "model-card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--until", "soon"], "--until 'soon': expected a day such as 2018-08-08"),
+        (["--train-days", 31], "--train-days: of no effect without --until; give that too, or leave it out"),
+        (["--delay-days", 0, "--train-days", 3], "--delay-days: of no effect without --until"),
+        (["--until", "2024-02-20"], "--until 2024-02-20: no sample has an answer that was known before it; those with an answer are as of"),
+        (
+            ["--until", "2025-01-01", "--train-days", 31, "--delay-days", 7],
+            "no sample of the 31 days that end 7 days before it has an answer that was known before it; those with an answer are as of "
+            "2024-01-31 to 2024-01-31; choose another day, or more --train-days",
+        ),
+    ],
+)
+def test_a_window_without_samples_is_one_line(world: Path, tmp_path: Path, options: list[object], said: str) -> None:
+    check_refused(run(world, "--out", tmp_path / "b", *options), said)
+    assert not (tmp_path / "b" / "training").exists()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def _lines(card: Mapping[str, Any], task: Task, policy: Policy) -> Iterator[str]
     if data:
         words = f"{data['samples']:,} labelled samples, as of {data['first_as_of'][:10]} to {data['last_as_of'][:10]}."
         files = [f"`{name}` sha256 `{sha}`" for name, sha in sorted(card.get("prepared", {}).items())]
-        yield from _part("Data window", words, *(f"- {line}" for line in files))
+        yield from _part("Data window", words + _until(card.get("window")), *(f"- {line}" for line in files))
     yield from _part("Method", *_method(card))
     yield from _part("Assumptions", *_assumptions(task))
     yield from _part("Outcomes", *_outcomes(card))
@@ -51,6 +51,14 @@ def _part(title: str, *lines: str) -> Iterator[str]:
     yield f"## {title}"
     yield ""
     yield from lines
+
+
+def _until(window: Mapping[str, Any] | None) -> str:
+    """What was left out of training because of the day that it was done as on; nothing where all labelled samples train."""
+    if window is None:
+        return ""
+    days = f" Of {window['train_days']} days, which end {window['delay_days']} days before that." if window["train_days"] else ""
+    return f" Trained as on {window['until']}: no answer that was not known before that day was looked at.{days}"
 
 
 def _adapted(adapted: Mapping[str, Any]) -> Iterator[str]:
