@@ -330,9 +330,10 @@ def test_an_adapted_bundle_says_that_its_metrics_are_of_the_bundle_before(world:
     card = (tmp_path / "twice" / "model-card.md").read_text()
     assert card.index("These weights were not judged") < card.index("## Outcomes")
     data = Prepared.read(world / "prepared")
-    assert [("WHICH IT WAS TRAINED ON" in _seen(bundle.card, data)) for bundle in (first, once, twice)] == [True] * 3
+    as_of = data.samples["as_of"]
+    assert [("WHICH IT WAS TRAINED ON" in _seen(bundle.card, data, as_of, by_time=False)) for bundle in (first, once, twice)] == [True] * 3
     forgotten = {name: value for name, value in twice.card.items() if name != "prepared"}
-    assert "WHICH IT WAS TRAINED ON" in _seen(forgotten, data), "cases were learnt of it"
+    assert "WHICH IT WAS TRAINED ON" in _seen(forgotten, data, as_of, by_time=False), "cases were learnt of it"
     assert card.index(f"From bundle `{once.sha256}`, with 2 confirmed") < card.index(f"From bundle `{first.sha256}`, with 1 confirmed")
     assert "## Adapted" not in (world / "bundle" / "model-card.md").read_text()
 
