@@ -305,7 +305,7 @@ def test_a_bundle_is_adapted_to_confirmed_cases_in_a_file(world: Path, tmp_path:
     result = run(world, "--out", tmp_path / "new", "--from", world / "bundle", "--cases", cases, config=False)
     assert result.exit_code == 0, result.output
     before, after = Bundle.load(world / "bundle"), Bundle.load(tmp_path / "new")
-    assert f"adapted     from {before.sha256[:16]}: 3 cases learnt, 61 samples rehearsed, " in result.stdout
+    assert f"adapted     from {before.sha256[:16]}: 3 cases learnt, 61 samples as of 2024-01-31 to 2024-01-31 rehearsed, " in result.stdout
     assert after.card["adapted"]["training"]["steps"] == 150 and after.card["held_out"] == before.card["held_out"]
     assert sha256_of(tmp_path / "new" / "weights.safetensors") != sha256_of(world / "bundle" / "weights.safetensors")
     assert not (tmp_path / "new" / "training").exists()
@@ -329,6 +329,7 @@ def test_an_adapted_bundle_says_that_its_metrics_are_of_the_bundle_before(world:
     assert told["prepared"] == first.card["prepared"] and told["pipeline"] == first.card["pipeline"]
     card = (tmp_path / "twice" / "model-card.md").read_text()
     assert card.index("These weights were not judged") < card.index("## Outcomes")
+    assert "so are the comparison groups of explanations, which its scores chose: a sample just below the cut-off then may be" in card
     data = Prepared.read(world / "prepared")
     as_of = data.samples["as_of"]
     assert [("WHICH IT WAS TRAINED ON" in _seen(bundle.card, data, as_of, by_time=False)) for bundle in (first, once, twice)] == [True] * 3
@@ -336,6 +337,23 @@ def test_an_adapted_bundle_says_that_its_metrics_are_of_the_bundle_before(world:
     assert "WHICH IT WAS TRAINED ON" in _seen(forgotten, data, as_of, by_time=False), "cases were learnt of it"
     assert card.index(f"From bundle `{once.sha256}`, with 2 confirmed") < card.index(f"From bundle `{first.sha256}`, with 1 confirmed")
     assert "## Adapted" not in (world / "bundle" / "model-card.md").read_text()
+
+
+def test_what_came_after_the_window_is_not_rehearsed_by_a_bundle_or_one_adapted_from_it(world: Path, tmp_path: Path) -> None:
+    """Of two months the bundle was trained on the first; the second is labelled, too, and holds the cases."""
+    data = tiny.notes(months=2)
+    data.write(tmp_path / "months")
+    replace(data, samples=data.samples.filter(pl.col("sample_id").str.ends_with("@1"))).write(tmp_path / "later")
+    (tmp_path / "short.toml").write_text("[training]\nsteps = 2")
+    bad = data.samples.filter(pl.col("sample_id").str.ends_with("@1") & (pl.col("target_bad") == 1))
+    bad.head(2).select("sample_id").write_csv(tmp_path / "cases.csv")
+    bundles = [world / "bundle", tmp_path / "once", tmp_path / "twice"]
+    short = ["--cases", tmp_path / "cases.csv", "--config", tmp_path / "short.toml", "--from"]
+    for base, out in pairwise(bundles):
+        result = run(world, "--out", out, *short, base, prepared=tmp_path / "months", config=False)
+        assert "2 cases learnt, 64 samples as of 2024-01-31 to 2024-01-31 rehearsed" in result.stdout, result.output
+        said = "samples: 64 have a known answer, as of 2024-03-01 to 2024-03-01, none as of 2024-01-31 to 2024-01-31"
+        check_refused(run(world, "--out", tmp_path / "none", *short, base, prepared=tmp_path / "later", config=False), said)
 
 
 def test_a_window_trains_on_no_answer_that_was_not_known_before_its_day(world: Path, tmp_path: Path) -> None:
@@ -383,6 +401,7 @@ def test_a_window_without_samples_is_one_line(world: Path, tmp_path: Path, optio
         (["--from", "{bundle}"], "--from: of no effect without --cases"),
         (["--cases", "{cases}"], "--cases: of no effect without --from"),
         (["--from", "{bundle}", "--cases", "{cases}", "--preset", "tiny"], "--preset: of no effect with --from"),
+        (["--from", "{bundle}", "--cases", "{cases}", "--until", "2024-05-01"], "--until: of no effect with --from"),
         (
             ["--from", "{bundle}", "--cases", "{cases}", "--resume", "--max-seconds", "9"],
             "--max-seconds, --resume: of no effect with --from",

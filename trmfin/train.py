@@ -59,8 +59,8 @@ def main(
     members said of samples whose answers they had not seen. A killed training goes on with --resume exactly where it stopped.
 
     With --until only those samples train that `evaluate` with that --test-start would train on; what is not given stays the pipeline's
-    protocol. With --from and --cases a finished bundle learns a few confirmed cases and rehearses the other labelled samples of
-    PREPARED: give one with the weeks that the bundle was trained on, and the cases.
+    protocol. With --from and --cases a bundle learns a few confirmed cases and rehearses labelled samples of the time that it was trained
+    on: give a PREPARED with that time, and the cases.
 
     \b
     Example:
@@ -153,9 +153,7 @@ def _rows(sequences: Sequences, window: Protocol) -> NDArray[np.int64]:
 
 def _adapted(base: Path, cases: Path, sequences: Sequences, config: Path | None, seed: int, workers: int) -> Bundle:
     """The bundle at `base`, adapted to the cases of a file."""
-    import numpy as np
-
-    from trmfin.learn.adapt import adapt, adapting_recipe, case_rows, read_cases
+    from trmfin.learn.adapt import adapt, adapting_recipe, case_rows, read_cases, rehearsable
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.recipe import Recipe
     from trmfin.progress import TrainingProgress
@@ -170,9 +168,9 @@ def _adapted(base: Path, cases: Path, sequences: Sequences, config: Path | None,
         recipe = Recipe.from_toml(config, seed, recipe)
     if recipe.model != bundle.network.config:
         raise ConfigError(f"--config {config}: changes the network's shape, which adapting leaves as it is; leave [model] out")
-    rows = case_rows(sequences, read_cases(cases))
+    rows, before = case_rows(sequences, read_cases(cases)), rehearsable(bundle, sequences)
     with TrainingProgress(recipe.model.members) as progress:
-        return adapt(bundle, sequences, rows, np.arange(len(sequences)), recipe, workers=workers, tell=progress.tell)
+        return adapt(bundle, sequences, rows, before, recipe, workers=workers, tell=progress.tell)
 
 
 def _check_adapting(base: Path | None, cases: Path | None, training: dict[str, Any]) -> None:
@@ -237,7 +235,8 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
     typer.echo(f"bundle      {out}  sha256 {sha256[:16]}")
     days = f"as of {data['first_as_of'][:10]} to {data['last_as_of'][:10]}"
     if adapted := card.get("adapted"):
-        what = f"{adapted['cases']:,} cases learnt, {adapted['rehearsed']:,} samples rehearsed, {adapted['seconds']:.1f} s"
+        rehearsed = f"{adapted['rehearsed']:,} samples {days} rehearsed"
+        what = f"{adapted['cases']:,} cases learnt, {rehearsed}, {adapted['seconds']:.1f} s"
         typer.echo(f"adapted     from {adapted['bundle'][:16]}: {what}; judge it with `python -m trmfin.evaluate … --bundle {out}`")
         return
     typer.echo(f"samples     {data['samples']:,} {days}")

@@ -63,11 +63,15 @@ def _until(window: Mapping[str, Any] | None) -> str:
 
 def _adapted(adapted: Mapping[str, Any]) -> Iterator[str]:
     """What the weights learnt since the rest of the card was written, the newest first."""
-    yield "**Data window, outcomes and triggers below are of the bundle named last. These weights were not judged: evaluate them.**"
+    yield (
+        "**Data window, outcomes and triggers below are of the bundle named last, and so are the comparison groups of explanations, which "
+        "its scores chose: a sample just below the cut-off then may be flagged now. These weights were not judged: evaluate them.**"
+    )
     yield ""
     now: Mapping[str, Any] | None = adapted
     while now:
-        yield f"- From bundle `{now['bundle']}`, with {now['cases']:,} confirmed cases; {now['rehearsed']:,} samples of before rehearsed."
+        learnt = f"{now['cases']:,} confirmed cases; {now['rehearsed']:,} samples of the data window rehearsed"
+        yield f"- From bundle `{now['bundle']}`, with {learnt}."
         yield from (f"  - `{name}` sha256 `{sha}`" for name, sha in sorted(now.get("prepared", {}).items()))
         now = now.get("before")
 
