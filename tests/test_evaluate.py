@@ -246,6 +246,62 @@ def test_a_bundle_is_judged_as_it_is(world: Path, tmp_path: Path) -> None:
     check_refused(run(world / "prepared", "--out", tmp_path / "again", "--bundle", tmp_path / "b"), "card.json was changed")
 
 
+WINDOW = ["--train-days", 62, "--delay-days", 21]  # of samples at every thirtieth day, whose answers take twenty
+TEST = ["--test-start", "2024-06-14", "--test-days", 30, "--delay-days", 21, "--known-from-days", 7, "--daily-alerts", 2]
+
+
+@pytest.fixture(scope="module")
+def walked(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six months, an evaluation that walks forward, and the bundle trained as on the day on which its test begins."""
+    folder = tmp_path_factory.mktemp("walked")
+    tiny.notes(120, months=6).write(folder / "prepared")
+    recipe = ["--config", world / "recipe.toml"]
+    found = run(folder / "prepared", "--out", folder / "report", *recipe, "--baselines", "", *TEST, "--train-days", 62)
+    assert found.exit_code == 0, found.output
+    arguments = [tiny.__file__, folder / "prepared", "--out", folder / "b", *recipe, "--workers", 1, "--until", TEST[1], *WINDOW]
+    found = CliRunner().invoke(application(train.main), [str(argument) for argument in arguments])
+    assert found.exit_code == 0, found.output
+    return folder
+
+
+def test_a_bundle_trained_until_the_test_is_the_model_of_the_evaluation(walked: Path, tmp_path: Path) -> None:
+    result = run(walked / "prepared", "--out", tmp_path / "judged", "--bundle", walked / "b", *TEST)
+    assert result.exit_code == 0, result.output
+    (theirs, expected), (report, found) = read(walked / "report"), read(tmp_path / "judged")
+    assert found.drop("seconds").equals(expected.drop("seconds")) and 0 < found["sample_id"].n_unique() < 120
+    assert report["alerts"] == theirs["alerts"] and report["windows"] == theirs["windows"] == ["2024-06-29 to 2024-06-29"]
+    words = report["protocol"]["words"].partition(", ")[2]
+    days = "walk forward, 1 window of 30 days from 2024-06-14, labels known after 21 days, without groups known to be bad"
+    assert words == f"{days} by labels from 7 days before that on, {found['sample_id'].n_unique():,} samples"
+    asked = {name: value for name, value in theirs["protocol"].items() if name != "words"}
+    assert report["protocol"]["tested"] == asked | {"train_days": 0}
+
+
+def test_a_bundle_is_tested_window_by_window_and_warned_about_where_it_had_learnt(walked: Path, tmp_path: Path) -> None:
+    """It learnt samples of 31 March and 30 April. What follows is a test, in the same file or another; what came before is none."""
+    tiny.notes(100, months=6).write(tmp_path / "others")
+    for number, (prepared, start, warned) in enumerate(
+        [
+            (walked / "prepared", "2024-05-15", ""),
+            (tmp_path / "others", "2024-05-15", ""),
+            (walked / "prepared", "2024-04-15", "120 OF THEM AS OF 2024-04-30 OR BEFORE, UP TO WHICH IT LEARNT"),
+            (tmp_path / "others", "2024-04-15", "100 OF THEM AS OF 2024-04-30 OR BEFORE, UP TO WHICH IT LEARNT"),
+        ]
+    ):
+        out = tmp_path / str(number)
+        options = ["--test-start", start, "--test-days", 30, "--windows", 2, "--no-fairness"]
+        assert run(prepared, "--out", out, "--bundle", walked / "b", *options).exit_code == 0
+        report, predictions = read(out)
+        assert len(report["windows"]) == 2 and predictions["fold"].unique().sort().to_list() == [0, 1] and "alerts" not in report
+        assert warned in report["protocol"]["words"] and ("LEARNT" in report["protocol"]["words"]) == bool(warned)
+    assert run(tmp_path / "others", "--out", tmp_path / "all", "--bundle", walked / "b", "--no-fairness").exit_code == 0
+    assert read(tmp_path / "all")[0]["protocol"]["words"].endswith(" on 600 samples"), "time parts nothing where clients are dealt"
+    check_refused(
+        run(walked / "prepared", "--out", tmp_path / "none", "--bundle", walked / "b", "--test-start", "2030-01-01", "--test-days", 3),
+        "walk forward from 2030-01-01T00:00:00.000000Z: no test row with a known target in 3 days",
+    )
+
+
 def test_data_that_cannot_be_judged_are_one_line(tmp_path: Path) -> None:
     tiny.notes(labelled=False).write(tmp_path / "blank")
     check_refused(run(tmp_path / "blank", "--out", tmp_path / "r"), "2 folds of no labelled rows")

@@ -49,14 +49,14 @@ def test_wrong_options_are_one_line(world: Path, tmp_path: Path) -> None:
         ["--labels", "300", "--draws", 20],
         ["--seeds", 2],
         ["--config", "recipe.toml"],
-        ["--test-start", "2024-01-01", "--test-days", 30],
+        ["--train-days", 31],
         ["--resume"],
     ],
 )
 def test_a_bundle_is_judged_without_options_that_would_change_nothing(world: Path, tmp_path: Path, options: list[object]) -> None:
     said = ", ".join(str(option) for option in options if str(option).startswith("--"))
     found = run(world / "prepared", "--out", tmp_path / "r", "--bundle", world, *options)
-    check_refused(found, f"{said}: of no effect with --bundle, which judges a finished bundle on all samples as it is")
+    check_refused(found, f"{said}: of no effect with --bundle, which judges a finished bundle as it is")
     assert not (tmp_path / "r").exists()
 
 

@@ -109,6 +109,7 @@ def test_a_bundle_is_trained_and_its_place_size_and_quality_are_told(world: Path
     bundle = Bundle.load(world / "bundle")
     result = run(world, "--out", world / "told")
     lines = result.stdout.splitlines()
+    assert lines.pop(1) == "samples     64 as of 2024-01-31 to 2024-01-31"
     assert lines[0].startswith(f"bundle      {world / 'told'}  sha256 ") and len(lines) == 4
     flops = bundle.network.flops(2)
     assert 1000 < flops < 10**6  # so that a thousand is the unit
@@ -304,7 +305,7 @@ def test_a_bundle_is_adapted_to_confirmed_cases_in_a_file(world: Path, tmp_path:
     result = run(world, "--out", tmp_path / "new", "--from", world / "bundle", "--cases", cases, config=False)
     assert result.exit_code == 0, result.output
     before, after = Bundle.load(world / "bundle"), Bundle.load(tmp_path / "new")
-    assert f"adapted     from {before.sha256[:16]}: 3 cases learnt, 61 samples rehearsed, " in result.stdout
+    assert f"adapted     from {before.sha256[:16]}: 3 cases learnt, 61 samples as of 2024-01-31 to 2024-01-31 rehearsed, " in result.stdout
     assert after.card["adapted"]["training"]["steps"] == 150 and after.card["held_out"] == before.card["held_out"]
     assert sha256_of(tmp_path / "new" / "weights.safetensors") != sha256_of(world / "bundle" / "weights.safetensors")
     assert not (tmp_path / "new" / "training").exists()
@@ -328,12 +329,70 @@ def test_an_adapted_bundle_says_that_its_metrics_are_of_the_bundle_before(world:
     assert told["prepared"] == first.card["prepared"] and told["pipeline"] == first.card["pipeline"]
     card = (tmp_path / "twice" / "model-card.md").read_text()
     assert card.index("These weights were not judged") < card.index("## Outcomes")
+    assert "so are the comparison groups of explanations, which its scores chose: a sample just below the cut-off then may be" in card
     data = Prepared.read(world / "prepared")
-    assert [("WHICH IT WAS TRAINED ON" in _seen(bundle.card, data)) for bundle in (first, once, twice)] == [True] * 3
+    as_of = data.samples["as_of"]
+    assert [("WHICH IT WAS TRAINED ON" in _seen(bundle.card, data, as_of, by_time=False)) for bundle in (first, once, twice)] == [True] * 3
     forgotten = {name: value for name, value in twice.card.items() if name != "prepared"}
-    assert "WHICH IT WAS TRAINED ON" in _seen(forgotten, data), "cases were learnt of it"
+    assert "WHICH IT WAS TRAINED ON" in _seen(forgotten, data, as_of, by_time=False), "cases were learnt of it"
     assert card.index(f"From bundle `{once.sha256}`, with 2 confirmed") < card.index(f"From bundle `{first.sha256}`, with 1 confirmed")
     assert "## Adapted" not in (world / "bundle" / "model-card.md").read_text()
+
+
+def test_what_came_after_the_window_is_not_rehearsed_by_a_bundle_or_one_adapted_from_it(world: Path, tmp_path: Path) -> None:
+    """Of two months the bundle was trained on the first; the second is labelled, too, and holds the cases."""
+    data = tiny.notes(months=2)
+    data.write(tmp_path / "months")
+    replace(data, samples=data.samples.filter(pl.col("sample_id").str.ends_with("@1"))).write(tmp_path / "later")
+    (tmp_path / "short.toml").write_text("[training]\nsteps = 2")
+    bad = data.samples.filter(pl.col("sample_id").str.ends_with("@1") & (pl.col("target_bad") == 1))
+    bad.head(2).select("sample_id").write_csv(tmp_path / "cases.csv")
+    bundles = [world / "bundle", tmp_path / "once", tmp_path / "twice"]
+    short = ["--cases", tmp_path / "cases.csv", "--config", tmp_path / "short.toml", "--from"]
+    for base, out in pairwise(bundles):
+        result = run(world, "--out", out, *short, base, prepared=tmp_path / "months", config=False)
+        assert "2 cases learnt, 64 samples as of 2024-01-31 to 2024-01-31 rehearsed" in result.stdout, result.output
+        said = "samples: 64 have a known answer, as of 2024-03-01 to 2024-03-01, none as of 2024-01-31 to 2024-01-31"
+        check_refused(run(world, "--out", tmp_path / "none", *short, base, prepared=tmp_path / "later", config=False), said)
+
+
+def test_a_window_trains_on_no_answer_that_was_not_known_before_its_day(world: Path, tmp_path: Path) -> None:
+    """Answers become known 20 days after samples of 31 January, 1 and 31 March and 30 April: on 1 May two months are known."""
+    data = tiny.notes(months=4)
+    data.write(tmp_path / "months")
+    secret = pl.col("target_bad_known_at") >= pl.lit("2024-05-01").str.to_datetime(time_unit="us", time_zone="UTC")
+    turned = pl.when(secret).then(1 - pl.col("target_bad")).otherwise("target_bad").alias("target_bad")
+    replace(data, samples=data.samples.with_columns(turned)).write(tmp_path / "turned")
+    for name in ("months", "turned"):
+        window = ("--until", "2024-05-01", "--train-days", 70)
+        result = run(world, "--out", tmp_path / f"{name}-bundle", *window, prepared=tmp_path / name)
+        assert result.stdout.splitlines()[1] == "samples     128 as of 2024-03-01 to 2024-03-31", result.output
+    ours, theirs = (files(tmp_path / f"{name}-bundle") for name in ("months", "turned"))
+    assert {name: value for name, value in ours.items() if name != "card.json"}.items() <= theirs.items()
+    card = Bundle.load(tmp_path / "months-bundle").card
+    assert card["window"] == {"until": "2024-05-01", "train_days": 70, "delay_days": 0, "purge_days": 0, "embargo_days": 0}
+    said = (tmp_path / "months-bundle" / "model-card.md").read_text()
+    assert "128 labelled samples, as of 2024-03-01 to 2024-03-31. Trained as on 2024-05-01: no answer that was not known before" in said
+    assert "window" not in Bundle.load(world / "bundle").card and "Trained as on" not in (world / "bundle" / "model-card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--until", "soon"], "--until 'soon': expected a day such as 2018-08-08"),
+        (["--train-days", 31], "--train-days: of no effect without --until; give that too, or leave it out"),
+        (["--delay-days", 0, "--train-days", 3], "--delay-days: of no effect without --until"),
+        (["--until", "2024-02-20"], "--until 2024-02-20: no sample has an answer that was known before it; those with an answer are as of"),
+        (
+            ["--until", "2025-01-01", "--train-days", 31, "--delay-days", 7],
+            "no sample of the 31 days that end 7 days before it has an answer that was known before it; those with an answer are as of "
+            "2024-01-31 to 2024-01-31; choose another day, or more --train-days",
+        ),
+    ],
+)
+def test_a_window_without_samples_is_one_line(world: Path, tmp_path: Path, options: list[object], said: str) -> None:
+    check_refused(run(world, "--out", tmp_path / "b", *options), said)
+    assert not (tmp_path / "b" / "training").exists()
 
 
 @pytest.mark.parametrize(
@@ -342,6 +401,7 @@ def test_an_adapted_bundle_says_that_its_metrics_are_of_the_bundle_before(world:
         (["--from", "{bundle}"], "--from: of no effect without --cases"),
         (["--cases", "{cases}"], "--cases: of no effect without --from"),
         (["--from", "{bundle}", "--cases", "{cases}", "--preset", "tiny"], "--preset: of no effect with --from"),
+        (["--from", "{bundle}", "--cases", "{cases}", "--until", "2024-05-01"], "--until: of no effect with --from"),
         (
             ["--from", "{bundle}", "--cases", "{cases}", "--resume", "--max-seconds", "9"],
             "--max-seconds, --resume: of no effect with --from",

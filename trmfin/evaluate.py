@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,23 +19,25 @@ if TYPE_CHECKING:
     from trmfin.learn.evaluation import Evaluation
     from trmfin.learn.fit import Progress
     from trmfin.sequences.protocol import Protocol
-    from trmfin.shipped import Pipeline
+    from trmfin.shipped import Pipeline as Use
 
 REPORT, PREDICTIONS, FEW = "report.json", "predictions.parquet", "predictions-few.parquet"  # FEW: where --labels asks for few
 PARTS = "parts"  # folder inside REPORT with each entry's predictions, so that a killed evaluation goes on
 OURS = (REPORT, "report.md", PREDICTIONS, FEW, "calibration.png", "steps.png", PARTS)
 WALKING = ("test_days", "train_days", "delay_days", "known_from_days", "daily_alerts", "windows")
 NEEDS = {"draws": "labels", **dict.fromkeys(WALKING, "test_start")}  # option → the one it says more about
-TRAINING = ("baselines", "seeds", "config", "labels", "draws", "test_start", *WALKING, "resume")  # of no meaning for a finished bundle
-NOTHING = {"baselines": "", "seeds": 1, "labels": "", "test_start": ""}  # of these, what asks for no training
+TRAINING = ("baselines", "seeds", "config", "labels", "draws", "train_days", "resume")  # of no meaning for a finished bundle
+NOTHING = {"baselines": "", "seeds": 1, "labels": ""}  # of these, what asks for no training
+KnownFromDays = Annotated[int | None, typer.Option(min=0, help="Walk forward: test no group known bad by labels of so many days.")]
+Pipeline = Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")]
 
 
 def main(
     context: typer.Context,
-    pipeline: Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")],
+    pipeline: Pipeline,
     prepared: Annotated[Path, typer.Argument(help="Folder written by `python -m trmfin.prepare`, with known targets.")],
     out: Annotated[Path, typer.Option(help="Folder to write: report.json, report.md, predictions.parquet, pictures.")],
-    bundle: Annotated[Path | None, typer.Option(help="Judge this bundle as it is, instead of training by the protocol.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Judge this bundle as it is, instead of training anything.")] = None,
     baselines: Annotated[
         str, typer.Option(help="Also in the same folds: logistic, lightgbm, windows, gru, tiny, scratch; '' for none.")
     ] = "logistic,lightgbm,gru",
@@ -48,9 +49,7 @@ def main(
     test_days: Annotated[int | None, typer.Option(min=1, help="Walk forward: days in a test window.")] = None,
     train_days: Annotated[int | None, typer.Option(min=0, help="Walk forward: days of training before it; 0 = all.")] = None,
     delay_days: Annotated[int | None, typer.Option(min=0, help="Walk forward: days until a label is known, at least.")] = None,
-    known_from_days: Annotated[
-        int | None, typer.Option(min=0, help="Walk forward: test no group known bad by labels of so many days.")
-    ] = None,
+    known_from_days: KnownFromDays = None,
     daily_alerts: Annotated[int | None, typer.Option(min=0, help="Walk forward: groups that can be looked at in a day.")] = None,
     windows: Annotated[int | None, typer.Option(min=1, help="Walk forward: test windows, one after the other.")] = None,
     fairness: Annotated[bool, typer.Option("--fairness/--no-fairness", help="By protected attribute; with --bundle, reasons too.")] = True,
@@ -60,8 +59,9 @@ def main(
     """Train the recursive model and its challengers on the same folds, and report all of them.
 
     Samples are split as the pipeline's protocol says, or walk forward from --test-start: training then ends before each test
-    window begins, labels included; what is not given stays the protocol's. Every number can be computed again from
-    predictions.parquet and predictions-few.parquet.
+    window begins, labels included; what is not given stays the protocol's. A --bundle is judged on all samples with a known target,
+    or on those that are tested from --test-start on. Every number can be computed again from predictions.parquet and
+    predictions-few.parquet.
 
     \b
     Example:
@@ -69,6 +69,7 @@ def main(
       python -m trmfin.evaluate payment_history prepared/ --out report/ --labels 300,1000,3000 --draws 20
       python -m trmfin.evaluate payment_history world/ --out report/ --test-start 2021-01-01 --test-days 60 --windows 3
       python -m trmfin.evaluate transactions cards/ --out report/ --train-days 31 --test-start 2018-08-08 --test-days 7 --known-from-days 7
+      python -m trmfin.evaluate transactions cards/ --out report/ --bundle bundle/ --test-start 2018-08-08
     """
     from trmfin.data.prepared import Prepared
     from trmfin.learn.contest import maker
@@ -85,7 +86,7 @@ def main(
     with locked(out):
         _check_free(out, resume, judged=bundle is not None)
         if bundle is not None:
-            found = _judged(bundle, data, fairness)
+            found = _judged(bundle, data, protocol, fairness, whole=not test_start)
         else:
             contest = _contest(use, data, protocol, config, workers or os.cpu_count() or 1)
             found = _entered(contest, data, protocol, asked, fairness, out / PARTS)
@@ -105,7 +106,7 @@ def _check_given(context: typer.Context) -> None:
     asking = [name for name in given if name not in NOTHING or context.params[name] != NOTHING[name]]
     if "bundle" in given and (idle := [name for name in TRAINING if name in asking]):
         raise ConfigError(
-            f"{', '.join(map(_spelled, idle))}: of no effect with --bundle, which judges a finished bundle on all samples as it is; "
+            f"{', '.join(map(_spelled, idle))}: of no effect with --bundle, which judges a finished bundle as it is; "
             "leave them out, or leave out --bundle"
         )
     if alone := [name for name in given if name in NEEDS and not context.params[NEEDS[name]]]:
@@ -118,14 +119,10 @@ def _spelled(name: str) -> str:
 
 def _protocol(base: Protocol, test_start: str, params: dict[str, Any]) -> Protocol:
     """The pipeline's protocol, walking forward from `test_start` where that is given. params: of the command; None = the protocol's own."""
-    from trmfin.sequences.protocol import Protocol
-
     if not test_start:
         return base
     asked = {name.replace("windows", "folds"): params[name] for name in WALKING if params[name] is not None}
-    if base.kind == "walk_forward":  # what is not asked for stays the pipeline's
-        return replace(base, test_start=test_start, **asked)
-    return Protocol(kind="walk_forward", test_start=test_start, **{"folds": 1, "test_days": 0, **asked})
+    return base.walking_from(test_start, asked)
 
 
 def _names(baselines: str) -> list[str]:
@@ -171,7 +168,7 @@ def _found(out: Path) -> tuple[frozenset[str], bool]:
     return names - ({LOCK} if parts else {LOCK, PARTS}), JOB in parts
 
 
-def _contest(use: Pipeline, data: Prepared, protocol: Protocol, config: Path | None, workers: int) -> Contest:
+def _contest(use: Use, data: Prepared, protocol: Protocol, config: Path | None, workers: int) -> Contest:
     from trmfin.learn.contest import Contest
     from trmfin.learn.recipe import Recipe
     from trmfin.sequences.sequences import build
@@ -203,15 +200,15 @@ def _entered(contest: Contest, data: Prepared, protocol: Protocol, asked: dict[s
         return of_contest(contest, data, protocol, (full, few), folder, fair=fairness, tell=tell)
 
 
-def _judged(folder: Path, data: Prepared, fairness: bool) -> Evaluation:
-    """Judge a bundle, and say what the flagged of each protected group are told."""
+def _judged(folder: Path, data: Prepared, protocol: Protocol, fairness: bool, *, whole: bool) -> Evaluation:
+    """Judge a bundle, on all samples or on those that the protocol tests, and say what the flagged of each protected group are told."""
     from trmfin.explaining.mix import reason_mix
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.evaluation import of_bundle
     from trmfin.progress import Bar
 
     bundle = Bundle.load(folder)
-    found = of_bundle(bundle, data, fair=fairness)
+    found = of_bundle(bundle, data, protocol, whole=whole, fair=fairness)
     if tables := found.report["fairness"]:
         try:
             with Bar("explaining", 0) as bar:

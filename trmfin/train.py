@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trmfin.command import run
-from trmfin.errors import ConfigError, RunError
+from trmfin.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.recipe import Recipe
+    from trmfin.sequences.protocol import Protocol
     from trmfin.sequences.sequences import Sequences
 
 UNFINISHED = "training"  # folder inside BUNDLE with checkpoints, removed when the bundle is whole
 CHECKPOINTS = ("member-*.safetensors", "pretrained-*.safetensors")
+ROOM = ("train_days", "delay_days", "purge_days", "embargo_days")  # what of a protocol says which samples before a day train
+Pipeline = Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Members trained side by side; default: one a core.")]
+MaxSeconds = Annotated[
+    float | None, typer.Option(min=1, help="Train for about so long: a whole, shorter training, which depends on the machine.")
+]
+Until = Annotated[str, typer.Option(help="Train as on this day, YYYY-MM-DD: on no answer that was not known before it.")]
+TrainDays = Annotated[int | None, typer.Option(min=0, help="With --until: days of samples, as evaluate trains on; 0 = all before.")]
+DelayDays = Annotated[int | None, typer.Option(min=0, help="With --until: days until a label is known, at least.")]
+Base = Annotated[Path | None, typer.Option("--from", help="Adapt this bundle to --cases, a short training, instead of training one.")]
+Cases = Annotated[Path | None, typer.Option(help="With --from: CSV or Parquet with sample_id, a line a confirmed case of something new.")]
 
 
 def main(
-    pipeline: Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")],
+    pipeline: Pipeline,
     prepared: Annotated[Path, typer.Argument(help="Folder written by `python -m trmfin.prepare`, with known targets.")],
     out: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
     seed: Annotated[int, typer.Option(min=0, help="Same seed, data and settings: same bundle.")] = 0,
     preset: Annotated[str, typer.Option(help="Size: tiny, small or paper; by default the pipeline's own, else small.")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML with preset, [model] and [training]; see docs/training.md.")] = None,
-    max_seconds: Annotated[
-        float | None, typer.Option(min=1, help="Train for about so long: a whole, shorter training, which depends on the machine.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Members trained side by side; default: one a core.")] = None,
-    base: Annotated[
-        Path | None, typer.Option("--from", help="Adapt this bundle to --cases, a short training, instead of training one.")
-    ] = None,
-    cases: Annotated[
-        Path | None, typer.Option(help="With --from: CSV or Parquet with sample_id, a line for each confirmed case of something new.")
-    ] = None,
+    max_seconds: MaxSeconds = None,
+    until: Until = "",
+    train_days: TrainDays = None,
+    delay_days: DelayDays = None,
+    workers: Workers = None,
+    base: Base = None,
+    cases: Cases = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training in BUNDLE.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle or an interrupted training in BUNDLE.")] = False,
 ) -> None:
@@ -45,14 +58,16 @@ def main(
     Each member holds out a part of the samples, keeps the weights that do best on it, and calibration is fitted on what
     members said of samples whose answers they had not seen. A killed training goes on with --resume exactly where it stopped.
 
-    With --from and --cases a finished bundle learns a few confirmed cases and rehearses the other labelled samples of PREPARED:
-    give one with the weeks that the bundle was trained on, and the cases.
+    With --until only those samples train that `evaluate` with that --test-start would train on; what is not given stays the pipeline's
+    protocol. With --from and --cases a bundle learns a few confirmed cases and rehearses labelled samples of the time that it was trained
+    on: give a PREPARED with that time, and the cases.
 
     \b
     Example:
       python -m trmfin.train payment_history prepared/ --out bundle/
       python -m trmfin.train payment_history prepared/ --out bundle/ --preset tiny --max-seconds 120
-      python -m trmfin.train transactions prepared/ --out adapted/ --from bundle/ --cases confirmed.csv
+      python -m trmfin.train transactions cards/ --out bundle/ --until 2018-08-08 --train-days 31
+      python -m trmfin.train transactions cards/ --out adapted/ --from bundle/ --cases confirmed.csv
     """
     from trmfin.data.prepared import Prepared
     from trmfin.learn.recipe import Recipe
@@ -62,9 +77,10 @@ def main(
 
     if config is not None and preset:
         raise ConfigError(f"--preset {preset} and --config {config}: name the preset inside the file")
-    _check_adapting(base, cases, {"--preset": preset, "--max-seconds": max_seconds, "--resume": resume})
+    _check_adapting(base, cases, {"--preset": preset, "--max-seconds": max_seconds, "--until": until, "--resume": resume})
     use = load_pipeline(pipeline)
     recipe = Recipe.chosen(use.recipe, use.name, preset_name=preset, config=config, seed=seed)
+    window = _window(use.protocol, until, train_days=train_days, delay_days=delay_days)
     _found(out)
     data = Prepared.read(prepared)
     sequences = build(data, use.task)
@@ -76,33 +92,68 @@ def main(
             bundle = _adapted(base, cases, sequences, config, seed, side_by_side)
             bundle.card["adapted"].update(about)  # what else the card says is of the data that the base was trained on
         else:
-            bundle = _trained(sequences, recipe, out / UNFINISHED, max_seconds, side_by_side)
+            bundle = _trained(sequences, window, recipe, out / UNFINISHED, max_seconds, side_by_side)
             bundle.card.update(about)
         sha256 = bundle.save(out)
         _report(bundle.card, sha256, out)
         _remove_training(out / UNFINISHED)
 
 
-def _trained(sequences: Sequences, recipe: Recipe, folder: Path, max_seconds: float | None, workers: int) -> Bundle:
-    """A bundle of all samples. folder: of checkpoints."""
+def _window(base: Protocol, until: str, *, train_days: int | None, delay_days: int | None) -> Protocol | None:
+    """What says which samples train; None = all with a known target. base: the pipeline's, of which stays what is not asked for."""
+    given = {"train_days": train_days, "delay_days": delay_days}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if not until:
+        if asked:
+            raise ConfigError(f"--{min(asked).replace('_', '-')}: of no effect without --until; give that too, or leave it out")
+        return None
+    try:
+        day = date.fromisoformat(until).isoformat()
+    except ValueError as error:
+        raise ConfigError(f"--until {until!r}: expected a day such as 2018-08-08") from error
+    return base.walking_from(day, {"test_days": 1, "folds": 1, **asked})  # nothing is tested, but a protocol has a test
+
+
+def _trained(
+    sequences: Sequences, window: Protocol | None, recipe: Recipe, folder: Path, max_seconds: float | None, workers: int
+) -> Bundle:
+    """A bundle of all samples, or of those of a window. folder: of checkpoints."""
     import numpy as np
 
     from trmfin.data.files import make_folder
     from trmfin.learn.training import bundle_of, learn
     from trmfin.progress import TrainingProgress
 
+    rows = np.arange(len(sequences)) if window is None else _rows(sequences, window)
     make_folder(folder)
-    rows, workers = np.arange(len(sequences)), min(workers, recipe.model.members)
+    workers = min(workers, recipe.model.members)
     with TrainingProgress(recipe.model.members) as progress:
         learnt = learn(sequences, rows, recipe, folder=folder, max_seconds=max_seconds, workers=workers, tell=progress.tell)
-    return bundle_of(learnt, sequences, rows, recipe, {})
+    about = {} if window is None else {"window": {"until": window.test_start} | {name: getattr(window, name) for name in ROOM}}
+    return bundle_of(learnt, sequences, rows, recipe, about)
+
+
+def _rows(sequences: Sequences, window: Protocol) -> NDArray[np.int64]:
+    """The rows of a window. Raises DataError where there is none, although some samples have a known target."""
+    import numpy as np
+
+    from trmfin.learn.training import data_window
+    from trmfin.sequences.splits import rows_trained
+
+    rows, labelled = rows_trained(sequences, window), np.flatnonzero(sequences.known)
+    if len(labelled) and not len(rows):
+        found, days = data_window(sequences, labelled), window.train_days
+        span = f"of the {days} days that end {window.delay_days} days before it " if days else ""
+        raise DataError(
+            f"--until {window.test_start}: no sample {span}has an answer that was known before it; those with an answer are as of "
+            f"{found['first_as_of'][:10]} to {found['last_as_of'][:10]}; choose another day, or more --train-days"
+        )
+    return rows
 
 
 def _adapted(base: Path, cases: Path, sequences: Sequences, config: Path | None, seed: int, workers: int) -> Bundle:
     """The bundle at `base`, adapted to the cases of a file."""
-    import numpy as np
-
-    from trmfin.learn.adapt import adapt, adapting_recipe, case_rows, read_cases
+    from trmfin.learn.adapt import adapt, adapting_recipe, case_rows, read_cases, rehearsable
     from trmfin.learn.bundle import Bundle
     from trmfin.learn.recipe import Recipe
     from trmfin.progress import TrainingProgress
@@ -117,9 +168,9 @@ def _adapted(base: Path, cases: Path, sequences: Sequences, config: Path | None,
         recipe = Recipe.from_toml(config, seed, recipe)
     if recipe.model != bundle.network.config:
         raise ConfigError(f"--config {config}: changes the network's shape, which adapting leaves as it is; leave [model] out")
-    rows = case_rows(sequences, read_cases(cases))
+    rows, before = case_rows(sequences, read_cases(cases)), rehearsable(bundle, sequences)
     with TrainingProgress(recipe.model.members) as progress:
-        return adapt(bundle, sequences, rows, np.arange(len(sequences)), recipe, workers=workers, tell=progress.tell)
+        return adapt(bundle, sequences, rows, before, recipe, workers=workers, tell=progress.tell)
 
 
 def _check_adapting(base: Path | None, cases: Path | None, training: dict[str, Any]) -> None:
@@ -180,12 +231,15 @@ def _remove_training(folder: Path) -> None:
 
 def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
     """How well members did on what they held out, and where the bundle is."""
-    held = card["held_out"]
+    held, data = card["held_out"], card["data"]
     typer.echo(f"bundle      {out}  sha256 {sha256[:16]}")
+    days = f"as of {data['first_as_of'][:10]} to {data['last_as_of'][:10]}"
     if adapted := card.get("adapted"):
-        what = f"{adapted['cases']:,} cases learnt, {adapted['rehearsed']:,} samples rehearsed, {adapted['seconds']:.1f} s"
+        rehearsed = f"{adapted['rehearsed']:,} samples {days} rehearsed"
+        what = f"{adapted['cases']:,} cases learnt, {rehearsed}, {adapted['seconds']:.1f} s"
         typer.echo(f"adapted     from {adapted['bundle'][:16]}: {what}; judge it with `python -m trmfin.evaluate … --bundle {out}`")
         return
+    typer.echo(f"samples     {data['samples']:,} {days}")
     model = card["model"]
     size = f"{model['parameters']:,} in {model['members']} members, {model['supervision_steps']} steps"
     typer.echo(f"parameters  {size}, {_flops(model['flops'])} a sample")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tests.learn.tiny import MODEL, TASK, TRAINING, asking, few_draws, notes
 from trmfin.data.prepared import Prepared
 from trmfin.errors import ConfigError, DataError, TaskError
-from trmfin.learn.adapt import A_CASE, MISTAKEN, MORE_OFTEN, adapt, adapting_recipe, case_rows, with_answers
+from trmfin.learn.adapt import A_CASE, MISTAKEN, MORE_OFTEN, adapt, adapting_recipe, case_rows, rehearsable, with_answers
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.fit import Trained
 from trmfin.learn.members import primary_logits
@@ -83,6 +83,7 @@ def test_the_bundle_is_changed_in_its_weights_and_card_alone() -> None:
     assert all(torch.equal(value, kept[name]) for name, value in before.network.state_dict().items())
     assert (after.fitted, after.calibration, after.policy, after.task) == (before.fitted, before.calibration, before.policy, before.task)
     told = after.card["adapted"]
+    assert told["data"] == {"samples": CASES, "first_as_of": "2024-01-31T00:00:00.000000Z", "last_as_of": "2024-01-31T00:00:00.000000Z"}
     assert (told["bundle"], told["cases"], told["rehearsed"]) == (before.sha256, CASES, len(old)) and told["seconds"] > 0
     assert {name: value for name, value in after.card.items() if name != "adapted"} == before.card and "adapted" not in before.card
     again = adapted.__wrapped__()
@@ -161,6 +162,26 @@ def test_cases_are_samples_each_told_once_and_not_known_to_be_the_opposite() -> 
     classes = build(_of_three(), asking(Target(name="three", head="classes", meaning="which", classes=("0", "1", "2"))))
     with pytest.raises(TaskError, match="'three' has others"):
         case_rows(classes, pl.DataFrame({"sample_id": ids}))
+
+
+def test_only_labelled_samples_of_the_time_that_was_trained_on_are_rehearsed() -> None:
+    """Months 1 and 2 of four were trained on; the last holds labelled samples of what may be new."""
+    _, bundle, _, _ = world()
+    sequences = build(notes(8, months=4), TASK)
+    times = np.unique(sequences.as_of).astype("datetime64[us]")
+    data = {"samples": 16, "first_as_of": f"{times[1]}Z", "last_as_of": f"{times[2]}Z"}
+    trained = replace(bundle, card=bundle.card | {"data": data})
+    assert rehearsable(trained, sequences).tolist() == list(range(8, 24))
+    again = adapted()
+    assert again.card["data"] == bundle.card["data"], "an adapted bundle still knows its time"
+    with pytest.raises(DataError, match="16 have a known answer, as of 2024-01-31 to 2024-05-30, none as of 2024-03-01 to 2024-04-01"):
+        ends = notes(8, months=5).samples.filter(pl.col("sample_id").str.contains("@[04]"))
+        rehearsable(
+            replace(trained, card={"data": data | {"last_as_of": "2024-04-01T00:00:00.000000Z"}}),
+            build(replace(notes(8, months=5), samples=ends), TASK),
+        )
+    with pytest.raises(DataError, match="samples: 0 have a known answer, none as of"):
+        rehearsable(trained, build(notes(8, labelled=False), TASK))
 
 
 def test_there_must_be_something_to_rehearse() -> None:

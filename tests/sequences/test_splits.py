@@ -10,7 +10,7 @@ from tests.worlds import card_and_shop, grid, monthly_panel
 from trmfin.errors import DataError
 from trmfin.sequences.protocol import Protocol
 from trmfin.sequences.sequences import build
-from trmfin.sequences.splits import not_known_bad, protocol_splits, stratified_folds, walk_forward
+from trmfin.sequences.splits import not_known_bad, protocol_splits, rows_tested, rows_trained, stratified_folds, walk_forward
 from trmfin.sequences.transforms import DAY, NEVER
 
 ONE_TIME = np.zeros(200, np.int64)
@@ -157,3 +157,23 @@ def test_a_protocol_leaves_known_cards_out_and_says_where_none_is_left() -> None
     alone = replace(sequences, group=np.zeros_like(card))
     with pytest.raises(DataError, match="every group of the 4 test rows is known to be bad by labels from 30 days"):
         protocol_splits(alone, replace(protocol, known_from_days=30))
+
+
+@pytest.mark.parametrize(
+    "days", [{}, {"train_days": 4}, {"delay_days": 4}, {"train_days": 2, "delay_days": 4, "purge_days": 1}, {"embargo_days": 5}]
+)
+def test_what_would_train_and_what_would_be_tested_alone_are_those_of_the_split(days: dict[str, int]) -> None:
+    sequences = build(*card_and_shop())
+    protocol = Protocol(kind="walk_forward", folds=2, test_start="2024-01-07", test_days=2, known_from_days=2, **days)  # type: ignore[arg-type]
+    splits = protocol_splits(sequences, protocol)
+    assert rows_trained(sequences, protocol).tolist() == splits[0].train.tolist()
+    assert [rows.tolist() for rows in rows_tested(sequences, protocol)] == [split.test.tolist() for split in splits]
+
+
+def test_training_needs_nothing_to_test_and_testing_nothing_to_train_on() -> None:
+    sequences = build(*card_and_shop())
+    late, early = (Protocol(kind="walk_forward", folds=1, test_start=day, test_days=1) for day in ("2030-01-01", "2024-01-01"))
+    assert rows_trained(sequences, late).tolist() == list(range(20)) and len(rows_trained(sequences, early)) == 0
+    assert rows_tested(sequences, early)[0].tolist() == [0, 1]
+    with pytest.raises(DataError, match="walk forward from 2030-01-01.*no test row with a known target in 1 days"):
+        rows_tested(sequences, late)

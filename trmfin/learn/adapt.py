@@ -1,9 +1,10 @@
 """Adaptation: a finished bundle learns a few confirmed cases of something new, and rehearses what it knew before.
 
-Bins, vocabularies, calibration and the reference profile stay the bundle's. A share of what is learnt from are the cases, over and over.
-The rest are labelled rows of before, whose answer is what each member itself said of them (dark experience replay, Buzzega et al. 2020,
-arXiv:2004.07211), so that the old is not forgotten. Then each member looks at what it says of them now, and rehearses those known to be
-no more that it has come to take for cases: few cases alone do not say where their kind ends.
+Bins, vocabularies, calibration, comparison groups and the reference profile stay the bundle's. A share of what is learnt from are the
+cases, over and over. The rest are labelled rows of the time that the bundle was trained on, whose answer is what each member itself said of
+them (dark experience replay, Buzzega et al. 2020, arXiv:2004.07211), so that the old is not forgotten. Then each member looks at what it
+says of them now, and rehearses those known to be no more that it has come to take for cases: few cases alone do not say where their kind
+ends.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from trmfin.learn.fit import Progress, Trained, fit, thinned
 from trmfin.learn.members import assembled, of_weights, primary_logits
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.settings import SEEDS_APART, TrainSettings
+from trmfin.learn.training import data_window, moment
 from trmfin.learn.workers import run_jobs
 from trmfin.model.config import ModelConfig
 from trmfin.sequences.fitted import Fitted
@@ -99,6 +101,25 @@ def case_rows(sequences: Sequences, cases: pl.DataFrame) -> Rows:
     return rows
 
 
+def rehearsable(bundle: Bundle, sequences: Sequences) -> Rows:
+    """Labelled rows of the time that the bundle was trained on, by the `data` of its card, which adapting does not change.
+
+    A later row is not for rehearsal: it may be of the new kind, and what the bundle says of it is not what was learnt from its label.
+    Raises DataError where there is none.
+    """
+    window, as_of = bundle.card["data"], sequences.as_of
+    labelled = np.flatnonzero(sequences.known)
+    inside = (as_of[labelled] >= moment(window["first_as_of"])) & (as_of[labelled] <= moment(window["last_as_of"]))
+    if not inside.any():
+        found = data_window(sequences, labelled) if len(labelled) else {}
+        between = f", as of {found['first_as_of'][:10]} to {found['last_as_of'][:10]}" if found else ""
+        raise DataError(
+            f"samples: {len(labelled):,} have a known answer{between}, none as of {window['first_as_of'][:10]} to "
+            f"{window['last_as_of'][:10]}, when the bundle was trained on; give prepared data that also hold that time, to be rehearsed"
+        )
+    return labelled[inside]
+
+
 def adapt(
     bundle: Bundle,
     sequences: Sequences,
@@ -138,10 +159,11 @@ def adapt(
         "before": bundle.card.get("adapted"),
         "bundle": bundle.sha256,
         "cases": len(cases),
+        "data": data_window(sequences, cases),
         "rehearsed": min(len(thinned(known, old, recipe.training)), REHEARSED),
         "training": recipe.training.to_json(),
         "seconds": time.monotonic() - began,
-        "words": "calibration, bins and every metric of this card are those of the bundle that was adapted",
+        "words": "calibration, bins, comparison groups and every metric of this card are those of the bundle that was adapted",
     }
     return replace(
         bundle, network=assembled(members, bundle.task, bundle.fitted, recipe.model), card=bundle.card | {"adapted": told}, sha256=""

@@ -37,8 +37,9 @@ from trmfin.learn.training import Start, Tell, begin, learn
 from trmfin.model.config import PRESETS, ModelConfig
 from trmfin.model.network import Network
 from trmfin.sequences.fitted import Fitted
+from trmfin.sequences.protocol import Protocol
 from trmfin.sequences.sequences import Sequences, build
-from trmfin.sequences.splits import Split
+from trmfin.sequences.splits import Split, rows_tested
 from trmfin.sequences.task import Task
 
 NETWORKS = ("trm", "scratch", "tiny", "gru")  # scratch: the recipe without pre-training
@@ -130,15 +131,20 @@ def window_names(contest: Contest) -> list[str]:
     return [f"{as_of[s.test].min().astype('datetime64[D]')} to {as_of[s.test].max().astype('datetime64[D]')}" for s in contest.splits]
 
 
-def bundle_predictions(bundle: Bundle, prepared: Prepared) -> pl.DataFrame:
-    """A bundle's predictions for all samples with a known target, in the layout of `hold`."""
+def bundle_predictions(bundle: Bundle, prepared: Prepared, protocol: Protocol | None = None) -> pl.DataFrame:
+    """A bundle's predictions, in the layout of `hold`: for all samples with a known target, or window by window for those tested.
+
+    protocol: one that walks forward. Raises DataError where there is nothing to judge, and as `rows_tested` does.
+    """
     check_binary(bundle.task)
     sequences = build(prepared, bundle.task).aligned(bundle.fitted)
-    rows = np.flatnonzero(sequences.known)
-    if not len(rows):
+    if not sequences.known.any():
         raise DataError(f"samples: none has a known target {bundle.task.primary!r}; a bundle can only be judged on known targets")
-    p = probability(bundle.calibration.apply(primary_logits(bundle.network, sequences, rows)))
-    return _frame(sequences, Entry(model="trm", seed=0, fold=0), rows, p, 0.0)
+    parts = []
+    for fold, rows in enumerate((np.flatnonzero(sequences.known),) if protocol is None else rows_tested(sequences, protocol)):
+        p = probability(bundle.calibration.apply(primary_logits(bundle.network, sequences, rows)))
+        parts.append(_frame(sequences, Entry(model="trm", seed=0, fold=fold), rows, p, 0.0))
+    return pl.concat(parts)
 
 
 def hold(

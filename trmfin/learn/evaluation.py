@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from trmfin.learn.contest import WINDOWS, Contest, Entry, bundle_predictions, dr
 from trmfin.learn.fairness import fairness
 from trmfin.learn.fit import Progress
 from trmfin.learn.policy import Costs, Policy
+from trmfin.learn.training import moment
 from trmfin.sequences.protocol import Protocol
 from trmfin.sequences.task import Task
 
@@ -82,28 +83,47 @@ def of_contest(
         "scarcity": [] if drawn_few is None else numbers.scarcity(drawn_few),
     }
     task = contest.sequences.task
-    report |= _of_any(predictions, data, task, Policy().costs, truth, fair)
-    if protocol.daily_alerts:
-        report["alerts"] = alerts(predictions, data.samples, protocol.daily_alerts, _value(task, data.samples))
+    report |= _of_any(predictions, data, task, Policy().costs, truth, fair) | _alerts(predictions, data, task, protocol)
     return Evaluation(report=report, predictions=predictions, few=drawn_few)
 
 
-def of_bundle(bundle: Bundle, data: Prepared, *, fair: bool) -> Evaluation:
-    """Judge a finished bundle on all samples with a known target; nothing is trained, and `seconds` is what its answers took.
+def of_bundle(bundle: Bundle, data: Prepared, protocol: Protocol, *, whole: bool, fair: bool) -> Evaluation:
+    """Judge a finished bundle; nothing is trained, and `seconds` is what its answers took.
 
-    Raises DataError where no target is known, or a sample lacks its true probability.
+    protocol: what models of this use are judged by. whole: on all samples with a known target, and not only those that it tests.
+    Raises DataError where no target is known, or a sample lacks its true probability, and as `bundle_predictions` does.
     """
     truth, began = _truth(data, bundle.task), time.monotonic()
-    predictions = bundle_predictions(bundle, data)
+    predictions = bundle_predictions(bundle, data, None if whole else protocol)
     predictions = predictions.with_columns(seconds=pl.lit(time.monotonic() - began))
-    words = f"bundle {bundle.sha256[:12]} on {predictions['sample_id'].n_unique():,} samples{_seen(bundle.card, data)}"
-    report = {
-        "protocol": {"kind": "bundle", "bundle": bundle.sha256, "words": words},
+    tested = predictions.select("sample_id", "fold").unique().join(data.samples.select("sample_id", "as_of"), on="sample_id")
+    asked = replace(protocol, train_days=0)  # of what trained the bundle its card tells
+    how = f" on {len(tested):,} samples" if whole else f", {_words(asked, len(tested))}"
+    seen = _seen(bundle.card, data, tested["as_of"], by_time=protocol.kind == "walk_forward")
+    report: dict[str, Any] = {
+        "protocol": {"kind": "bundle", "bundle": bundle.sha256, "words": f"bundle {bundle.sha256[:12]}{how}{seen}"},
         "notes": numbers.notes(predictions, None, len(data.samples)),
-        "windows": ["all samples"],
+        "windows": ["all samples"] if whole else _days(tested),
     }
     report |= _of_any(predictions, data, bundle.task, bundle.policy.costs, truth, fair, bundle.policy.cutoff)
+    if not whole:
+        report["protocol"]["tested"] = asked.to_json()
+        report |= _alerts(predictions, data, bundle.task, protocol)
     return Evaluation(report=report, predictions=predictions)
+
+
+def _days(tested: pl.DataFrame) -> list[str]:
+    """The days that each window's samples span. tested: fold and as_of."""
+    day = pl.col("as_of").dt.date()
+    spans = tested.group_by("fold").agg(first=day.min(), last=day.max()).sort("fold")
+    return [f"{span['first']} to {span['last']}" for span in spans.iter_rows(named=True)]
+
+
+def _alerts(predictions: pl.DataFrame, data: Prepared, task: Task, protocol: Protocol) -> dict[str, Any]:
+    """The section of what a team finds, where the protocol says how much they can look at."""
+    if not protocol.daily_alerts:
+        return {}
+    return {"alerts": alerts(predictions, data.samples, protocol.daily_alerts, _value(task, data.samples))}
 
 
 def _of_any(
@@ -129,14 +149,25 @@ def _of_any(
     }
 
 
-def _seen(card: dict[str, Any], data: Prepared) -> str:
-    """A warning where a bundle is judged on the very samples it was trained on."""
-    part, trained_on, now = "samples.parquet", set[str](), card
-    while now:  # and adapted to, each time
-        trained_on |= {now["prepared"][part]} if part in now.get("prepared", {}) else set()
+def _seen(card: dict[str, Any], data: Prepared, as_of: pl.Series, *, by_time: bool) -> str:
+    """A warning where a bundle is judged on what it learnt: samples of the very file that it was trained on or adapted to, up to the
+    last as_of of those that it learnt.
+
+    by_time: samples of another file count as well, where time is what parts training from test. Not so where clients are dealt: others
+    at the same time are a test. as_of: of the samples that are judged.
+    """
+    part, learnt, now = "samples.parquet", list[tuple[int, str, bool]](), card
+    judged = data.manifest.get("files", {}).get(part)
+    while now:  # and what it was adapted to, each time
+        here = judged is not None and now.get("prepared", {}).get(part) == judged
+        last = now.get("data", {}).get("last_as_of", "")  # of cases, older cards do not say it
+        if here or (by_time and last):
+            learnt.append((int((as_of.dt.epoch("us") <= moment(last)).sum()) if last else len(as_of), last[:10], here))
         now = now.get("adapted") or now.get("before") or {}
-    same = data.manifest.get("files", {}).get(part) in trained_on
-    return ", WHICH IT WAS TRAINED ON: this is no test" if same else ""
+    if any(here and samples == len(as_of) for samples, _, here in learnt):
+        return ", WHICH IT WAS TRAINED ON: this is no test"
+    samples, day, _ = max(learnt, default=(0, "", False))
+    return f", {samples:,} OF THEM AS OF {day} OR BEFORE, UP TO WHICH IT LEARNT: they are no test of what comes later" if samples else ""
 
 
 def _truth(data: Prepared, task: Task) -> pl.DataFrame | None:

@@ -31,7 +31,7 @@ def _lines(card: Mapping[str, Any], task: Task, policy: Policy) -> Iterator[str]
     if data:
         words = f"{data['samples']:,} labelled samples, as of {data['first_as_of'][:10]} to {data['last_as_of'][:10]}."
         files = [f"`{name}` sha256 `{sha}`" for name, sha in sorted(card.get("prepared", {}).items())]
-        yield from _part("Data window", words, *(f"- {line}" for line in files))
+        yield from _part("Data window", words + _until(card.get("window")), *(f"- {line}" for line in files))
     yield from _part("Method", *_method(card))
     yield from _part("Assumptions", *_assumptions(task))
     yield from _part("Outcomes", *_outcomes(card))
@@ -53,13 +53,25 @@ def _part(title: str, *lines: str) -> Iterator[str]:
     yield from lines
 
 
+def _until(window: Mapping[str, Any] | None) -> str:
+    """What was left out of training because of the day that it was done as on; nothing where all labelled samples train."""
+    if window is None:
+        return ""
+    days = f" Of {window['train_days']} days, which end {window['delay_days']} days before that." if window["train_days"] else ""
+    return f" Trained as on {window['until']}: no answer that was not known before that day was looked at.{days}"
+
+
 def _adapted(adapted: Mapping[str, Any]) -> Iterator[str]:
     """What the weights learnt since the rest of the card was written, the newest first."""
-    yield "**Data window, outcomes and triggers below are of the bundle named last. These weights were not judged: evaluate them.**"
+    yield (
+        "**Data window, outcomes and triggers below are of the bundle named last, and so are the comparison groups of explanations, which "
+        "its scores chose: a sample just below the cut-off then may be flagged now. These weights were not judged: evaluate them.**"
+    )
     yield ""
     now: Mapping[str, Any] | None = adapted
     while now:
-        yield f"- From bundle `{now['bundle']}`, with {now['cases']:,} confirmed cases; {now['rehearsed']:,} samples of before rehearsed."
+        learnt = f"{now['cases']:,} confirmed cases; {now['rehearsed']:,} samples of the data window rehearsed"
+        yield f"- From bundle `{now['bundle']}`, with {learnt}."
         yield from (f"  - `{name}` sha256 `{sha}`" for name, sha in sorted(now.get("prepared", {}).items()))
         now = now.get("before")
 

@@ -204,14 +204,14 @@ def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: 
 
     rows: the labelled ones. model.flops: floating-point operations of scoring one sample of full length over all steps.
     """
-    task, as_of = sequences.task, sequences.as_of[rows].astype("datetime64[us]")
+    task = sequences.task
     network, model, training = learnt.ensemble.network, recipe.model, recipe.training.for_samples(len(rows))  # as it was done
     if not foretells(sequences):
         training = replace(training, pretrain_epochs=0.0)
     return {
         "task": task.name,
         "purpose": task.target(task.primary).meaning,
-        "data": {"samples": len(rows), "first_as_of": f"{as_of.min()}Z", "last_as_of": f"{as_of.max()}Z"},
+        "data": data_window(sequences, rows),
         "model": model.to_json() | {"parameters": network.parameters_count, "flops": network.flops(model.supervision_steps)},
         "training": training.to_json(),
         "splits": described(sequences, rows, model.members, recipe.training.seed),
@@ -224,6 +224,17 @@ def card(learnt: Learnt, sequences: Sequences, rows: NDArray[np.int64], recipe: 
         "protected": {"columns": list(task.protected), "use": "kept beside the samples for fairness tables, never a feature"},
         "limits": LIMITS,
     }
+
+
+def data_window(sequences: Sequences, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """How many rows a bundle learnt, and their first and last as_of, UTC."""
+    as_of = sequences.as_of[rows].astype("datetime64[us]")
+    return {"samples": len(rows), "first_as_of": f"{as_of.min()}Z", "last_as_of": f"{as_of.max()}Z"}
+
+
+def moment(told: str) -> int:
+    """Microseconds since 1970 of a time that `data_window` tells."""
+    return int(np.datetime64(told.removesuffix("Z"), "us").astype(np.int64))
 
 
 def held_out_metrics(learnt: Learnt, sequences: Sequences) -> dict[str, Any]:

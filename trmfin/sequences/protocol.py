@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from typing import Any, Literal, Self
 
@@ -69,6 +69,12 @@ class Protocol:
             return np.empty(0, np.int64)
         first = np.datetime64(date.fromisoformat(self.test_start), "us").astype(np.int64)
         return np.asarray(first + np.arange(self.folds) * np.timedelta64(self.test_days, "D").astype("timedelta64[us]").astype(np.int64))
+
+    def walking_from(self, day: str, asked: dict[str, Any]) -> Protocol:
+        """One that walks forward from a day (YYYY-MM-DD), with the fields asked for; the others stay this one's where it walks, too."""
+        if self.kind == "walk_forward":
+            return replace(self, test_start=day, **asked)
+        return Protocol(kind="walk_forward", test_start=day, **{"folds": 1, "test_days": 0, **asked})
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `Protocol.from_json` gives an equal protocol back."""

@@ -71,21 +71,14 @@ def walk_forward(
 ) -> tuple[Split, ...]:
     """One split for each start t: test on as_of in [t, t + test_span), train on what was known before t. All in microseconds.
 
-    as_of, known_at: (N,) of the samples and of their targets; a target known at NEVER puts its row in neither part.
-    A row trains when the interval from its as_of to its label lies before t:
-        as_of in [t - train_span, t - embargo), and max(known_at, as_of + delay) + purge < t.
-    delay: the least time a label takes, where the file's known_at is too kind. purge: room between the last label and
-    t. embargo: room between the last as_of and t. group: where given, training rows of groups that are tested are left out.
-    Raises DataError where a split has no training or no test row.
+    as_of, known_at: (N,) of the samples and of their targets; a target known at NEVER puts its row in neither part. What trains, and
+    what the spans, the purge, the embargo and the delay do, says `trainable`. group: where given, training rows of groups that are
+    tested are left out. Raises DataError where a split has no training or no test row.
     """
-    labelled = known_at != NEVER
-    label_known = np.maximum(np.where(labelled, known_at, 0), as_of + delay) + purge
     splits = []
     for start in np.asarray(starts, np.int64):
-        test = labelled & (as_of >= start) & (as_of < start + test_span)
-        train = labelled & (as_of < start - embargo) & (label_known < start)
-        if train_span is not None:
-            train &= as_of >= start - train_span
+        test = (known_at != NEVER) & (as_of >= start) & (as_of < start + test_span)
+        train = trainable(as_of, known_at, start=start, train_span=train_span, purge=purge, embargo=embargo, delay=delay)
         if group is not None:
             train &= ~np.isin(group, group[test])
         if not (train.any() and test.any()):
@@ -95,6 +88,22 @@ def walk_forward(
             )
         splits.append(Split(train=np.flatnonzero(train), test=np.flatnonzero(test)))
     return tuple(splits)
+
+
+def trainable(
+    as_of: Int, known_at: Int, *, start: int, train_span: int | None = None, purge: int = 0, embargo: int = 0, delay: int = 0
+) -> NDArray[np.bool_]:
+    """(N,) which rows may teach a model that is made at `start`: the interval from their as_of to their label lies before it:
+
+        as_of in [start - train_span, start - embargo), and max(known_at, as_of + delay) + purge < start.
+
+    delay: the least time a label takes, where the file's known_at is too kind. purge: room between the last label and `start`.
+    embargo: room between the last as_of and `start`. All in microseconds.
+    """
+    labelled = known_at != NEVER
+    label_known = np.maximum(np.where(labelled, known_at, 0), as_of + delay) + purge
+    before = np.asarray(labelled & (as_of < start - embargo) & (label_known < start))
+    return before if train_span is None else before & (as_of >= start - train_span)
 
 
 def not_known_bad(test: Int, bad: NDArray[np.bool_], *, as_of: Int, known_at: Int, group: NDArray[np.int32], since: int) -> Int:
@@ -120,28 +129,70 @@ def protocol_splits(sequences: Sequences, protocol: Protocol) -> tuple[Split, ..
         if y.ndim != 1:
             raise DataError(f"stratified folds: target {primary!r} has shape {y.shape}; expected one class a sample")
         return stratified_folds(y, protocol.folds, protocol.seed, as_of=sequences.as_of, across_time=protocol.across_time)
-    as_of, known_at, delay = sequences.as_of, sequences.targets.known_at[primary], protocol.delay_days * DAY
+    train_span, purge, embargo, delay = _room(protocol)
     splits = walk_forward(
-        as_of,
-        known_at,
+        sequences.as_of,
+        sequences.targets.known_at[primary],
         sequences.group if protocol.new_groups else None,
         starts=protocol.starts,
         test_span=protocol.test_days * DAY,
-        train_span=protocol.train_days * DAY + delay if protocol.train_days else None,
-        purge=protocol.purge_days * DAY,
-        embargo=protocol.embargo_days * DAY,
+        train_span=train_span,
+        purge=purge,
+        embargo=embargo,
         delay=delay,
     )
+    tests = _without_known_bad(sequences, protocol, tuple(split.test for split in splits))
+    return tuple(replace(split, test=test) for split, test in zip(splits, tests, strict=True))
+
+
+def rows_trained(sequences: Sequences, protocol: Protocol) -> Int:
+    """What the first split of a protocol that walks forward trains on, whether there is anything to test or not.
+
+    Of `new_groups` nothing is heeded, which says what may train by what is tested.
+    """
+    train_span, purge, embargo, delay = _room(protocol)
+    known_at, start = sequences.targets.known_at[sequences.task.primary], int(protocol.starts[0])
+    return np.flatnonzero(
+        trainable(sequences.as_of, known_at, start=start, train_span=train_span, purge=purge, embargo=embargo, delay=delay)
+    )
+
+
+def rows_tested(sequences: Sequences, protocol: Protocol) -> tuple[Int, ...]:
+    """What the splits of a protocol that walks forward test, whether there is anything to train on or not.
+
+    Raises DataError where a window has no row with a known target, or all are of groups known to be bad.
+    """
+    known, as_of, span, tests = sequences.known, sequences.as_of, protocol.test_days * DAY, []
+    for start in protocol.starts:
+        tests.append(np.flatnonzero(known & (as_of >= start) & (as_of < start + span)))
+        if not len(tests[-1]):
+            raise DataError(
+                f"walk forward from {np.datetime64(int(start), 'us')}Z: no test row with a known target in {protocol.test_days} days; "
+                "choose days that the prepared samples have"
+            )
+    return _without_known_bad(sequences, protocol, tuple(tests))
+
+
+def _room(protocol: Protocol) -> tuple[int | None, int, int, int]:
+    """train_span, purge, embargo and delay of `trainable`."""
+    delay = protocol.delay_days * DAY
+    return protocol.train_days * DAY + delay if protocol.train_days else None, protocol.purge_days * DAY, protocol.embargo_days * DAY, delay
+
+
+def _without_known_bad(sequences: Sequences, protocol: Protocol, tests: tuple[Int, ...]) -> tuple[Int, ...]:
+    """The test rows of each window without those of groups known to be bad, where the protocol leaves them out."""
     if not protocol.known_from_days:
-        return splits
+        return tests
+    primary, as_of, delay = sequences.task.primary, sequences.as_of, protocol.delay_days * DAY
+    known_at = sequences.targets.known_at[primary]
     bad, told = sequences.targets.values[primary] == 1, np.where(known_at == NEVER, NEVER, np.maximum(known_at, as_of + delay))
     before, kept = protocol.known_from_days * DAY + delay, []
-    for split, start in zip(splits, protocol.starts, strict=True):
-        test = not_known_bad(split.test, bad, as_of=as_of, known_at=told, group=sequences.group, since=int(start) - before)
+    for rows, start in zip(tests, protocol.starts, strict=True):
+        test = not_known_bad(rows, bad, as_of=as_of, known_at=told, group=sequences.group, since=int(start) - before)
         if not len(test):
             raise DataError(
-                f"walk forward from {np.datetime64(int(start), 'us')}Z: every group of the {len(split.test)} test rows is known to be "
+                f"walk forward from {np.datetime64(int(start), 'us')}Z: every group of the {len(rows)} test rows is known to be "
                 f"bad by labels from {protocol.known_from_days} days before the delay on; ask for fewer known_from_days"
             )
-        kept.append(replace(split, test=test))
+        kept.append(test)
     return tuple(kept)
