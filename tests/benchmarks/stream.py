@@ -9,7 +9,8 @@ and terminals drawn anew over all that there are.
 
 prepare   a raw row through the pipeline's schema and `prepare`: what a caller does who has raw rows
 step      the prepared row encoded, its two windows found, the network, calibration, the transaction taken in
---lasting the same through the log on the disk, flushed before each answer
+--lasting the same through the log on the disk, flushed before each answer; then how long opening takes for each record of that log,
+          and how long a checkpoint takes to write all windows, and a start to read them
 resident  memory of the process less what it held before the first event, over the number of entities
 """
 
@@ -133,7 +134,8 @@ def measured(entities: int, transactions: int, preset: str, lasting: bool) -> li
         return data.events, data.samples
 
     with tempfile.TemporaryDirectory() as temporary:
-        with kept(bundle, Path(temporary) / "stream") if lasting else nullcontext() as durable:
+        folder = Path(temporary)
+        with kept(bundle, folder / "stream") if lasting else nullcontext() as durable:
             stream = Stream(bundle) if durable is None else durable.stream
             before, began = resident_mib(), time.perf_counter()
             fill(stream, prepare, entities, raw)
@@ -145,6 +147,7 @@ def measured(entities: int, transactions: int, preset: str, lasting: bool) -> li
                 middle = time.perf_counter()
                 (durable or stream).step(events, samples)
                 times.append((middle - began, time.perf_counter() - middle))
+        again = reopened(bundle, stream, folder, len(raw)) if lasting else []
     parts = np.array(times[len(times) // 10 :]) * 1e3  # the first tenth warms up
     events = ", ".join(f"{count} events a {name}" for name, count in held(stream).items())
     lines = [
@@ -156,7 +159,32 @@ def measured(entities: int, transactions: int, preset: str, lasting: bool) -> li
         f"memory: {resident / 1024:.2f} GiB resident for the windows, {resident * 2**20 / stream.entities:,.0f} bytes an entity, "
         f"{stream.bytes / stream.entities:,.0f} of them the window; process {resident_mib() / 1024:.2f} GiB"
     )
-    return lines
+    return lines + again
+
+
+def reopened(bundle: Any, stream: Any, folder: Path, records: int) -> list[str]:
+    """How long the log's records and the stream's windows take to be read again. CPU too: others may be using the machine."""
+    from trmfin.scoring import lasting
+    from trmfin.scoring.stream import Stream
+
+    def timed(work: Any) -> tuple[float, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        return time.perf_counter() - wall, time.process_time() - cpu
+
+    def opened() -> None:
+        with lasting.lasting(bundle, folder / "stream"):
+            pass
+
+    log, state = folder / "stream" / f"{lasting.LOG}{0:08d}", folder / "state"
+    wall, cpu = timed(opened)
+    lines = [
+        f"opening: {wall / records * 1e3:.2f} ms a record ({cpu / records * 1e3:.2f} of CPU), {log.stat().st_size / records:,.0f} bytes"
+    ]
+    written, read = timed(lambda: lasting.write_state(stream, state)), timed(lambda: lasting.read_state(Stream(bundle), state))
+    size = sum(path.stat().st_size for path in state.iterdir()) / 2**30
+    names = (("checkpoint", written), ("restore", read))
+    return lines + [f"{name}: {wall:.1f} s ({cpu:.1f} of CPU), {size:.2f} GiB of windows" for name, (wall, cpu) in names]
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The card benchmarks at sizes too small to tell speed: each measures what it says, and says all of it."""
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def test_a_stream_is_filled_to_its_end_and_every_transaction_timed() -> None:
         and ", 54 transactions, preset tiny, one thread" in lines[0]
     )
     assert [line.split()[0] for line in lines[1:4]] == ["prepare", "step", "both"] and lines[4].startswith("memory: ")
+    assert re.fullmatch(r"opening: \d+\.\d\d ms a record \(\d+\.\d\d of CPU\), [\d,]+ bytes", lines[5])
+    assert [line.split()[0] for line in lines[6:]] == ["checkpoint:", "restore:"] and all("GiB of windows" in line for line in lines[6:])
 
 
 def test_the_windows_that_are_timed_are_full_of_events_of_rising_times() -> None:

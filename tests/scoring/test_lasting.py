@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from trmfin.data.files import write_parquet
 from trmfin.data.prepared import Prepared
 from trmfin.errors import DataError, RunError, TaskError
 from trmfin.learn.bundle import Bundle
+from trmfin.scoring import record_log
 from trmfin.scoring.lasting import IDENTITY, LOG, MANIFEST, STATE, LastingStream, lasting
 
 CHILD = """
@@ -64,8 +66,8 @@ def test_a_stream_that_is_opened_again_goes_on_where_it_was(
             if checkpoint:
                 stream.checkpoint()
     np.testing.assert_allclose(np.concatenate(found), expected, atol=CLOSE, rtol=0)
-    number = 4 if checkpoint else 0
-    assert {path.name for path in tmp_path.iterdir()} == {IDENTITY, f"{STATE if checkpoint else LOG}{number:08d}"}
+    kept = {f"{STATE}00000004", f"{LOG}00000004"} if checkpoint else {f"{LOG}00000000"}
+    assert {path.name for path in tmp_path.iterdir()} == {IDENTITY} | kept
 
 
 def test_a_log_that_is_torn_anywhere_keeps_all_whole_records(stage: tuple[Prepared, Bundle, np.ndarray], tmp_path: Path) -> None:
@@ -130,11 +132,13 @@ def test_nothing_is_written_behind_half_a_record_that_cannot_be_cut_off(
     np.testing.assert_allclose(np.concatenate(found), expected[5:20], atol=CLOSE, rtol=0)
 
 
-@pytest.mark.parametrize("place", [0, 6, 12, 60])  # in the length, making it short or long; in the hash; in the body
+@pytest.mark.parametrize("chunk", [5, 1 << 20])
+@pytest.mark.parametrize("place", [0, 8, 14, 20, 60])  # in the mark; in the length, making it short or long; in the hash; in the body
 def test_a_record_that_was_altered_before_others_is_told_and_nothing_is_cut_off(
-    stage: tuple[Prepared, Bundle, np.ndarray], place: int, tmp_path: Path
+    stage: tuple[Prepared, Bundle, np.ndarray], place: int, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared, bundle, _ = stage
+    monkeypatch.setattr("trmfin.scoring.record_log.CHUNK", chunk)
     with lasting(bundle, tmp_path) as stream:
         step(stream, prepared, 0, 3)
         size = stream.log.stat().st_size
@@ -147,6 +151,18 @@ def test_a_record_that_was_altered_before_others_is_told_and_nothing_is_cut_off(
     assert stream.log.read_bytes() == data
 
 
+def test_a_log_is_read_in_memory_of_one_record(tmp_path: Path) -> None:
+    log = record_log.RecordLog(path=tmp_path / "log")
+    bodies = [bytes([place]) * 100_000 for place in range(40)]
+    for body in bodies:
+        log.append(body)
+    tracemalloc.start()
+    assert all(one == other for one, other in zip(log.records(), bodies, strict=True))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5 * 100_000 and log.size == log.path.stat().st_size
+
+
 @pytest.mark.parametrize("left", [b"\0" * 5000, b"\0" * 3])
 def test_zeros_that_a_power_cut_leaves_are_cut_off(stage: tuple[Prepared, Bundle, np.ndarray], left: bytes, tmp_path: Path) -> None:
     prepared, bundle, _ = stage
@@ -156,6 +172,25 @@ def test_zeros_that_a_power_cut_leaves_are_cut_off(stage: tuple[Prepared, Bundle
     stream.log.write_bytes(whole + left)
     with lasting(bundle, tmp_path):
         assert stream.log.read_bytes() == whole
+
+
+def test_a_log_is_read_again_however_its_frames_are_made(
+    stage: tuple[Prepared, Bundle, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, bundle, expected = stage
+    monkeypatch.setattr("trmfin.scoring.lasting.TOGETHER", 5)
+    made = [
+        lambda events: events,
+        lambda events: events.select(reversed(events.columns)),
+        lambda events: events.with_columns(note=pl.lit(1)),
+        lambda events: events.with_columns(country=pl.col("country").cast(pl.Categorical)),
+    ]
+    with lasting(bundle, tmp_path) as stream:
+        for row in range(40):
+            stream.take(made[row // 8 % 4](prepared.events[row : row + 1]))
+    with lasting(bundle, tmp_path) as stream:
+        found = step(stream, prepared, 40, 60)
+    np.testing.assert_allclose(np.concatenate(found), expected[40:60], atol=CLOSE, rtol=0)
 
 
 def test_a_frame_with_other_columns_is_refused_and_does_not_stand_in_the_log(
@@ -203,7 +238,7 @@ def test_files_of_others_are_left_alone_and_a_log_without_its_state_too(stage: t
     assert all((tmp_path / name).read_text() == "mine" for name in others)
     (tmp_path / f"{STATE}00000001").rename(tmp_path / "elsewhere")
     with (
-        pytest.raises(RunError, match=f"{LOG}00000001: follows a state that is missing, expected {STATE}00000001"),
+        pytest.raises(RunError, match=f"{LOG}00000000 is missing, or {STATE}00000001, which holds what came of it; put it back"),
         lasting(bundle, tmp_path),
     ):
         pass
@@ -221,7 +256,7 @@ def test_the_old_log_goes_once_its_state_is_named_on_the_disk(
         monkeypatch.setattr("trmfin.scoring.lasting.sync_folder", lambda folder: done.append((folder, (state / MANIFEST).exists())))
         monkeypatch.setattr("trmfin.scoring.lasting.remove_file", lambda path: done.append((path, True)))
         stream.checkpoint()
-    assert done == [(tmp_path, True), (log, True)]
+    assert done == [(state, True), (tmp_path, True), (log, True)]
 
 
 def test_ties_that_a_full_ring_has_cut_are_remembered_in_a_state(tmp_path: Path) -> None:
@@ -244,7 +279,7 @@ def test_a_state_that_was_altered_or_is_of_another_bundle_is_refused(stage: tupl
         step(stream, prepared, 0, 5)
         stream.checkpoint()
     other = bundle_for(prepared, bundle.task)
-    with pytest.raises(RunError, match="of bundle .* expected format 2 and bundle 000000000000"), lasting(other, tmp_path):
+    with pytest.raises(RunError, match="of bundle .* expected format 3 and bundle 000000000000"), lasting(other, tmp_path):
         pass
     path = tmp_path / f"{STATE}00000001" / "card.npy"
     data = bytearray(path.read_bytes())

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -220,6 +221,59 @@ def test_a_question_about_the_past_is_refused_where_its_window_is_lost() -> None
     stream.take(prepared.events)
     with pytest.raises(DataError, match="stream, history 'card': .* ask about samples in the order of as_of"):
         stream.step(prepared.events[:0], prepared.samples[5:6])
+
+
+def holding(stream: Stream) -> dict[str, tuple[list[dict[str, Any]], bool, set[int]]]:
+    """All that a stream holds, texts as they are."""
+    texts, found = dict(enumerate(stream.texts)), dict[str, tuple[list[dict[str, Any]], bool, set[int]]]()
+    for name, rings in stream.rings.items():
+        for key, place in rings.places.items():
+            ring, counts, lost, row = rings._at(place)
+            events = [
+                {part: texts[event[part]] if part.startswith("operand text") else event[part].tolist() for part in event.dtype.names}
+                for event in ring[: counts[row]]
+            ]
+            found[f"{name} {key}"] = (events, bool(lost[row]), rings.gone.get(place, set()))
+    return found
+
+
+def random_frames(events: pl.DataFrame, seed: int) -> list[pl.DataFrame]:
+    """Payments of few cards, in any order, some of one instant and tie, some again with another time, value, verdict or key."""
+    random, frames = np.random.default_rng(seed), []
+    for _ in range(90):
+        rows = random.integers(0, 30, random.integers(1, 4))
+        cards = np.where(random.random(len(rows)) < 0.05, 7, rows % 2)
+        day = rows // 4 + np.where(random.random(len(rows)) < 0.2, random.integers(-6, 7, len(rows)), 0)
+        when = (pl.lit(events["known_at"][0]) + pl.duration(days=pl.lit(pl.Series(day)))).dt.cast_time_unit("us")
+        frames.append(
+            events[random.integers(0, len(events), len(rows))].with_columns(
+                event_id=pl.Series([f"payment {row}" for row in rows]),
+                card_id=pl.Series([f"card{card}" for card in cards]),
+                shop_id=pl.lit("shop", pl.String) if random.random() < 0.8 else pl.lit(None, pl.String),
+                known_at=when,
+                event_time=when,
+            )
+        )
+    return frames
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_frames_that_are_taken_in_together_leave_what_they_leave_one_after_the_other(seed: int) -> None:
+    prepared, task = payments(1)
+    bundle = bundle_for(prepared, task)
+    single, together, several = Stream(bundle), Stream(bundle), Stream(bundle)
+    taken = []
+    for frame in random_frames(prepared.events, seed):
+        try:
+            single.take(frame)
+        except DataError:
+            continue
+        taken.append(frame)
+    together.take_each(taken)
+    for first in range(0, len(taken), 7):
+        several.take_each(taken[first : first + 7])
+    assert 40 < len(taken) < 90 and any(lost for _, lost, _ in holding(single).values())
+    assert holding(together) == holding(single) and holding(several) == holding(single)
 
 
 def test_what_a_stream_does_not_keep_is_refused() -> None:

@@ -1,9 +1,12 @@
 """A stream whose events outlive the process: each is written down before it is answered, and the windows now and then.
 
-    FOLDER/stream.json       of which bundle it is; written first
-    FOLDER/state-00000003/   rings of every history, keys, texts; manifest.json with sha256, written last
-    FOLDER/log-00000003      every frame of events taken in since, one after the other
-Files of other names are left alone.
+    FOLDER/stream.json       of which bundle it is
+    FOLDER/log-00000003      frames of events taken in, one after the other; begun, and on the disk, before the state of its number is
+    FOLDER/state-00000003/   what came of all that logs of lower numbers hold: rings of every history, keys, texts; manifest.json with
+                             sha256, written last
+Events are written to the newest log. Opening reads the newest state that has its manifest, none being state 0, and every log from its
+number on. So it does not matter whether a checkpoint failed, where, or what is left of it: with its state or without, what is
+read is the same. Older states and logs go once the disk has the new state for good. Files of other names are left alone.
 An event counts once however often it is sent, so that a log that is read again, or a caller who sends again what was never
 answered, does no harm.
 """
@@ -14,7 +17,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,7 @@ from trmfin.data.files import (
     write_json,
     write_parquet,
 )
-from trmfin.errors import RunError
+from trmfin.errors import RunError, TrmfinError
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.folder import locked
 from trmfin.scoring.record_log import RecordLog
@@ -44,33 +47,53 @@ from trmfin.scoring.rings import Rings
 from trmfin.scoring.scores import Scores
 from trmfin.scoring.stream import Stream
 
-FORMAT = 2
+FORMAT = 3
 STATE, LOG, IDENTITY, MANIFEST, TEXTS = "state-", "log-", "stream.json", "manifest.json", "texts.parquet"
 OWN = re.compile(rf"({STATE}|{LOG})(\d{{8}})")
 FULL = "cannot be written", "free some space and open the stream again"  # failure and advice
 GONE = np.dtype([("place", "i8"), ("id", "u8")])
+TOGETHER = 1024  # events of a log that are taken in at once
+INTERRUPTED, CLOSED = "was interrupted while it took events in, which its windows may hold in part", "was closed"
 
 
 @contextmanager
 def lasting(bundle: Bundle, folder: Path) -> Iterator[LastingStream]:
     """The stream that `folder` keeps, a new one where it keeps none; no other process may have it.
 
-    Raises RunError where another has, where the folder is of another bundle, or where a byte of its state or its log has changed.
+    Raises RunError where another has, where the folder is of another bundle, where a state or a log is missing, or where a byte of
+    one has changed.
     """
-    make_folder(folder)
+    _make_lasting(folder)
     with locked(folder, "another folder", FULL):
         states, logs = (_numbers(folder, kind) for kind in (STATE, LOG))
-        _check_bundle(bundle, folder, begun=bool(states or logs))
-        number = max((number for number, path in states.items() if (path / MANIFEST).exists()), default=0)
-        if lone := [path for found, path in logs.items() if found > number]:
-            raise RunError(f"{lone[0]}: follows a state that is missing, expected {STATE}{lone[0].name[-8:]} beside it; put it back")
+        if not (folder / IDENTITY).exists():
+            _begin(bundle, folder, states, logs)
+            logs = _numbers(folder, LOG)
+        _check_same(read_json(folder / IDENTITY, RunError), bundle, folder / IDENTITY)
+        state = max((number for number, path in states.items() if (path / MANIFEST).exists()), default=0)
+        newest = max([state, *logs])
+        _check_logs(folder, logs, state, newest)
         stream = Stream(bundle)
-        if number:
-            read_state(stream, folder / f"{STATE}{number:08d}")
-        kept = LastingStream(stream=stream, folder=folder, number=number)
-        kept.replay()
-        kept.tidy()
-        yield kept
+        if state:
+            read_state(stream, states[state])
+        records = [RecordLog(path=logs[number]) for number in range(state, newest + 1)]
+        for log in records:
+            replay(stream, log, last=log is records[-1])
+        kept = LastingStream(stream=stream, folder=folder, records=records[-1])
+        kept.tidy(state)
+        try:
+            yield kept
+        finally:
+            kept.stopped = CLOSED
+
+
+def _make_lasting(folder: Path) -> None:
+    """Make a folder where it is missing; the disk then names it."""
+    with changing(folder, *FULL):
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        make_folder(folder)
+        for one in made:
+            sync_folder(one.parent)
 
 
 def _numbers(folder: Path, kind: str) -> dict[int, Path]:
@@ -80,17 +103,24 @@ def _numbers(folder: Path, kind: str) -> dict[int, Path]:
     return {int(own[2]): path for own, path in found if own and own[1] == kind}
 
 
-def _check_bundle(bundle: Bundle, folder: Path, begun: bool) -> None:
-    """Note of which bundle a new folder is, or raise RunError where a begun one is of another."""
-    path = folder / IDENTITY
-    if path.exists():
-        _check_same(read_json(path, RunError), bundle, path)
-    elif begun:
-        raise RunError(
-            f"{folder}: holds states or logs but no {IDENTITY}, which says of what bundle they are; put it back, or choose another folder"
-        )
-    else:
-        write_json({"format": FORMAT, "bundle": bundle.sha256}, path)
+def _begin(bundle: Bundle, folder: Path, states: dict[int, Path], logs: dict[int, Path]) -> None:
+    """Begin the first log of a new folder, then note of which bundle it is. Raises RunError where the folder is not new."""
+    with reading(folder, RunError):
+        if states or any(number or path.stat().st_size for number, path in logs.items()):
+            raise RunError(
+                f"{folder}: holds states or logs but no {IDENTITY}, which says of what bundle they are; put it back, or choose another"
+            )
+    RecordLog(path=folder / f"{LOG}{0:08d}").begin()
+    write_json({"format": FORMAT, "bundle": bundle.sha256}, folder / IDENTITY)
+
+
+def _check_logs(folder: Path, logs: dict[int, Path], state: int, newest: int) -> None:
+    """Raise RunError where not every log is there whose events the state does not hold."""
+    for number in range(state, newest + 1):
+        if number not in logs:
+            later = min((found for found in logs if found > number), default=None)
+            other = f", or {STATE}{later:08d}, which holds what came of it" if later else ""
+            raise RunError(f"{folder}: {LOG}{number:08d} is missing{other}; put it back, or take all events in again in another folder")
 
 
 def _check_same(found: dict[str, Any], bundle: Bundle, path: Path) -> None:
@@ -107,61 +137,93 @@ class LastingStream:
 
     stream: Stream
     folder: Path
-    number: int  # of the state that the log follows; 0 = none yet
-    records: RecordLog = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.records = RecordLog(path=self.log)
+    records: RecordLog  # the newest log, to which events are written
+    stopped: str = ""  # why nothing more is taken in; "" = nothing stands in the way
 
     @property
     def log(self) -> Path:
-        return self.folder / f"{LOG}{self.number:08d}"
+        return self.records.path
 
     def take(self, events: pl.DataFrame) -> None:
         """As `Stream.take`."""
+        self._check_going()
         coming = self.stream.read(events)  # first: what cannot be used must not stand in the log, which is read again
-        self._write_down(events)
-        self.stream.put(coming)
+        with self._written_down(events):
+            self.stream.put(coming)
 
     def step(self, events: pl.DataFrame, samples: pl.DataFrame) -> Scores:
         """As `Stream.step`."""
+        self._check_going()
         coming = self.stream.read(events, samples)
-        self._write_down(events)
-        return self.stream.answer(coming)
+        with self._written_down(events):
+            asked = self.stream.asked(coming)
+        return self.stream.score(asked)
 
     def checkpoint(self) -> None:
-        """Write the windows down and begin a new log, so that opening takes no longer the longer the stream has run.
+        """Begin a new log and write the windows down, so that opening takes no longer the longer the stream has run.
 
-        Nothing calls it but the caller. Raises RunError where it cannot be written; the stream then goes on as it was.
+        Nothing calls it but the caller. Raises RunError where it cannot be written; the stream goes on, and nothing is lost.
         """
-        write_state(self.stream, self.folder / f"{STATE}{self.number + 1:08d}")
+        self._check_going()
+        if self.records.torn:
+            self.records.cut()
+        number = int(self.log.name.removeprefix(LOG)) + 1
+        new = RecordLog(path=self.folder / f"{LOG}{number:08d}")
+        new.begin()
+        self.records = new  # from here on no older log is written to: the state is of what they hold, whether it counts or not
+        for path in _numbers(self.folder, STATE).values():
+            if not (path / MANIFEST).exists():  # left by a checkpoint that failed
+                remove_folder(path)
+        write_state(self.stream, self.folder / f"{STATE}{number:08d}")
+        self.tidy(number)
+
+    def tidy(self, state: int) -> None:
+        """Remove all other states, and the logs whose events this one holds, once the disk names it."""
         with changing(self.folder, *FULL):
-            sync_folder(self.folder)  # names the state for good, before the log that it stands for goes
-        self.number += 1
-        self.records = RecordLog(path=self.log)
-        self.tidy()
+            if state:
+                sync_folder(self.folder / f"{STATE}{state:08d}")
+            sync_folder(self.folder)
+        for number, path in _numbers(self.folder, STATE).items():
+            if number != state:
+                remove_folder(path)
+        for number, path in _numbers(self.folder, LOG).items():
+            if number < state:
+                remove_file(path)
 
-    def tidy(self) -> None:
-        """Remove what earlier states, or a kill while one was written, have left."""
-        for kind, remove in ((STATE, remove_folder), (LOG, remove_file)):
-            for number, path in _numbers(self.folder, kind).items():
-                if number != self.number:
-                    remove(path)
+    def _check_going(self) -> None:
+        if self.stopped:
+            raise RunError(f"{self.folder}: the stream {self.stopped}; open it again, and send again what was not answered")
 
-    def replay(self) -> int:
-        """Take in what the log holds, and cut off a record that a kill has torn. → records taken in."""
-        count = 0
-        for body in self.records.records():
-            self.stream.take(pl.read_ipc(io.BytesIO(body)))
-            count += 1
-        return count
-
-    def _write_down(self, events: pl.DataFrame) -> None:
-        if events.is_empty():
-            return
+    @contextmanager
+    def _written_down(self, events: pl.DataFrame) -> Iterator[None]:
+        """Write events to the log; what is done within takes them into the windows."""
         buffer = io.BytesIO()
-        events.write_ipc(buffer)
-        self.records.append(buffer.getvalue())
+        events.write_ipc_stream(buffer)
+        self.stopped = INTERRUPTED
+        try:
+            if not events.is_empty():
+                self.records.append(buffer.getvalue())
+            yield
+        except TrmfinError:  # either nothing is written, or a question was refused: then the windows hold the events too
+            self.stopped = ""
+            raise
+        self.stopped = ""
+
+
+def replay(stream: Stream, log: RecordLog, last: bool) -> None:
+    """Take in what a log holds, many records at a time, and cut off one that a kill has torn. last: as `RecordLog.records` has it."""
+    frames, events, schema = list[pl.DataFrame](), 0, pl.Schema()
+    for body in log.records(last):
+        frame = pl.read_ipc_stream(io.BytesIO(body))
+        if frames and (frame.schema != schema or events >= TOGETHER):
+            stream.take_each(frames)
+            frames, events = [], 0
+        if not frames:
+            schema = frame.schema
+        frames.append(frame)
+        events += len(frame)
+    if frames:
+        stream.take_each(frames)
 
 
 def write_state(stream: Stream, folder: Path) -> None:
