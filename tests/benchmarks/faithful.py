@@ -4,8 +4,8 @@
     python tests/benchmarks/faithful.py fraud
 
 Networks are those of `doubt.py` (trained here where they are not there yet): the first explains, the second is of another seed. Cases
-are evenly spaced test rows. Each line on likeness is the Jaccard index of the players that are told (four at most): its mean, the share
-of cases at 1 and at .75 or more.
+are evenly spaced test rows. Each line on likeness is the Jaccard index of the principal players (four at most): its mean, and which share
+of cases has one below .25, .5, .75 and 1, and of 1.
 
 deletion    turning the strongest player off moves the log-odds more than turning off a random other one: share of cases
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ CHECKOUT = Path(__file__).parents[2]
 sys.path.insert(0, str(CHECKOUT))
 GROUPS = ("near_cutoff_approved", "portfolio", "all_applicants")
 ROWS = 10
+EDGES = (0, 0.25, 0.5, 0.75, 1, 2)  # of the Jaccard index
 FEW = 10  # one case of so many is compared with rows, which take ROWS times as long
 
 
@@ -31,7 +33,8 @@ def likeness(one: np.ndarray, other: np.ndarray) -> str:
     from trmfin.explaining.reasons import jaccard, principal
 
     each = np.array([jaccard(principal(a), principal(b)) for a, b in zip(one, other, strict=True)])
-    return f"mean {each.mean():.3f}, at 1: {(each == 1).mean():6.1%}, at .75 or more: {(each >= 0.75).mean():6.1%} of {len(each):,}"
+    shares = [((each >= low) & (each < high)).mean() for low, high in pairwise(EDGES)]
+    return f"mean {each.mean():.3f}" + "".join(f"{share:8.1%}" for share in shares) + f" of {len(each):,}"
 
 
 def deletion(worth: np.ndarray, values: np.ndarray, seed: int = 0) -> float:
@@ -76,6 +79,7 @@ def main() -> None:
     print(f"base + values less the logit of the run  {np.abs(worth[:, 0] + values.sum(-1) - scores.logits).max():.1e} at most")
     print(f"base + values less their own logit       {np.abs(worth[:, 0] + values.sum(-1) - worth[:, -1]).max():.1e} at most")
     print(f"a second pass in other batches           {np.abs(again.values - values).max():.1e} at most")
+    print(f"{'':40} {'mean':>10}" + "".join(f"{name:>8}" for name in ("< .25", "< .5", "< .75", "< 1", "1")))
     last = values[:, -1]
     shaken = exact(near, aligned, rows, noise=NOISE).values[:, -1]
     print(f"under noise of {NOISE:.0%}                       {likeness(last, shaken)}")
