@@ -31,11 +31,12 @@ Every metric here was computed from predictions on test samples, which the model
 - `lightgbm`, `logistic`: gradient boosting and logistic regression on hand-made features of the same data
 - `windows`: gradient boosting on the very windows that the network reads, side by side in one row
 
-How settings were chosen: `logistic` and `lightgbm` try eight in every training fold, by a held-out part of it. The networks run one
-recipe for all folds, which was found by hand: the cards' on the week from 11 July, all others' on the credit file's first fold, whose
-test rows were looked at too up to 2026-11-23, afterwards its training rows alone ([log](log.md), [decision 0010](decisions/0010-challengers-see-everything-we-can-give-them.md)). So
-the credit section also has the means without that fold. They are not wholly free of the choice either: what the first fold trains on
-is tested in the others, and the features of the challengers were chosen on all five.
+How settings were chosen: `logistic` and `lightgbm` try eight in every training fold, by a held-out part of it. The networks run
+one recipe for all folds, which was found by hand: the cards' on the week from 11 July, all others' on the credit file's first
+fold, whose test rows were looked at too up to 2026-11-23, afterwards its training rows alone ([log](log.md), [decision
+0010](decisions/0010-challengers-see-everything-we-can-give-them.md)). So the credit section also has the means without that
+fold. They are not wholly free of the choice either: what the first fold trains on is tested in the others, and the features of
+the challengers were chosen on all five.
 """
 NOT_YET = "Not measured yet in full; single folds are in the [log](log.md)."
 OLD = "**Made by unknown code, of unchecked data: this report is older than the record of them; run its command again.**"
