@@ -51,8 +51,8 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TRAIN, CONFIRMED, DELAY, TEST = 31, 7, 7, 7  # days
 FROZEN = (("inputs",), ("core",), ("heads",), ("inputs", "core"))
 UPDATES = {  # of trees: kind → shares of the frauds' weight that cases have, trees; found on draws 1000 to 1002 (docs/log.md)
-    "handbook": {"warm": ((0.05, 0.25, 0.5), 40), "anew": ((0.05, 0.25, 0.5), 250)},
-    "windows": {"warm": ((0.05, 0.25, 0.5), 40), "anew": ((0.05, 0.25, 0.5), 250)},
+    "handbook": {"warm": ((0.05,), 40), "anew": ((0.25, 0.75), 250)},
+    "windows": {"warm": ((0.25,), 40), "anew": ((0.75,), 250)},
 }
 TREES = {"objective": "binary", "learning_rate": 0.03, "num_leaves": 15, "num_threads": 1, "deterministic": True, "verbosity": -1}
 LIKELIEST = 0.05  # of the test rows, that are asked of all members
