@@ -142,6 +142,14 @@ def test_a_kill_in_a_checkpoint_after_one_that_failed_loses_nothing(
     assert at_every_step(stage, tmp_path, work, GONE_ON) > 40
 
 
+def fail_a_checkpoint(stream: LastingStream, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """A checkpoint that goes no further than this function."""
+    with monkeypatch.context() as patch:
+        patch.setattr(f"trmfin.scoring.lasting.{where}", refuse)
+        with pytest.raises(OSError):
+            stream.checkpoint()
+
+
 def test_what_checkpoints_that_failed_leave_goes_with_the_next(
     stage: tuple[Prepared, Bundle, np.ndarray, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,10 +157,7 @@ def test_what_checkpoints_that_failed_leave_goes_with_the_next(
     with lasting(bundle, tmp_path) as stream:
         found = step(stream, prepared, 0, 5)
         for first in (5, 6, 7):
-            with monkeypatch.context() as patch:
-                patch.setattr("trmfin.scoring.lasting.write_json", refuse)
-                with pytest.raises(OSError):
-                    stream.checkpoint()
+            fail_a_checkpoint(stream, monkeypatch, "write_json")
             assert len(list(tmp_path.glob(f"{STATE}*"))) == 1
             found += step(stream, prepared, first, first + 1)
         stream.checkpoint()
@@ -166,10 +171,8 @@ def test_a_log_that_is_missing_is_told_and_nothing_is_removed(
 ) -> None:
     prepared, bundle, _, begun = stage
     shutil.copytree(begun, folder := tmp_path / "stream")
-    with lasting(bundle, folder) as stream, monkeypatch.context() as patch:
-        patch.setattr("trmfin.scoring.lasting.write_state", refuse)
-        with pytest.raises(OSError):
-            stream.checkpoint()
+    with lasting(bundle, folder) as stream:
+        fail_a_checkpoint(stream, monkeypatch, "write_state")
     (folder / f"{LOG}00000001").rename(tmp_path / "log")
     there = sorted(folder.rglob("*"))
     with pytest.raises(RunError, match=f"{LOG}00000001 is missing, or {STATE}00000002, .*; put it back"), lasting(bundle, folder):
@@ -193,12 +196,10 @@ def test_a_log_that_others_follow_cannot_be_torn(
     stage: tuple[Prepared, Bundle, np.ndarray, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared, bundle, *_ = stage
-    with lasting(bundle, tmp_path) as stream, monkeypatch.context() as patch:
+    with lasting(bundle, tmp_path) as stream:
         step(stream, prepared, 0, 3)
         first = stream.log
-        patch.setattr("trmfin.scoring.lasting.write_state", refuse)
-        with pytest.raises(OSError):
-            stream.checkpoint()
+        fail_a_checkpoint(stream, monkeypatch, "write_state")
     data = first.read_bytes()
     first.write_bytes(data[:-1])
     with pytest.raises(RunError, match=f"{first}: the record at byte .* though another log was begun after it"), lasting(bundle, tmp_path):
