@@ -110,7 +110,7 @@ def test_a_bundle_is_trained_and_its_place_size_and_quality_are_told(world: Path
     result = run(world, "--out", world / "told")
     lines = result.stdout.splitlines()
     assert lines.pop(1) == "samples     64 as of 2024-01-31 to 2024-01-31"
-    assert lines[0].startswith(f"bundle      {world / 'told'}  sha256 ") and len(lines) == 4
+    assert lines[0].startswith(f"bundle      {world / 'told'}  sha256 ") and len(lines) == 5
     flops = bundle.network.flops(2)
     assert 1000 < flops < 10**6  # so that a thousand is the unit
     assert lines[1] == f"parameters  {bundle.network.parameters_count:,} in 2 members, 2 steps, {flops / 1000:,.1f} kFLOP a sample"
@@ -118,6 +118,11 @@ def test_a_bundle_is_trained_and_its_place_size_and_quality_are_told(world: Path
     assert lines[3].startswith("halting     judged by these members, a policy with halt_epsilon ") and lines[3].endswith(
         " of the steps for at most 0.001 AUC"
     )
+    alike = bundle.card["averages"]
+    assert alike.keys() == set(bundle.reference["group"]) and all(found["cases"] == 12 for found in alike.values())
+    assert lines[4].startswith("averages    name what their groups' rows name by ") and lines[4].endswith(" released from 0.75 on)")
+    card = (world / "bundle" / "model-card.md").read_text()
+    assert all(f"- {group} {found['jaccard']:.2f}, the mean of 12 cases," in card for group, found in alike.items())
     assert (bundle.card["pipeline"], bundle.card["pipeline_sha256"]) == ("tiny", sha256_of(Path(tiny.__file__)))
     assert bundle.card["prepared"].keys() == {"events.parquet", "samples.parquet", "rejects.parquet"}
 
@@ -323,7 +328,12 @@ def test_an_adapted_bundle_says_that_its_metrics_are_of_the_bundle_before(world:
         short = ("--from", base, "--cases", cases_of(world, tmp_path / "cases.csv", number), "--config", tmp_path / "short.toml")
         assert run(world, "--out", out, *short, config=False).exit_code == 0
     first, once, twice = map(Bundle.load, bundles)
-    assert {name: value for name, value in twice.card.items() if name != "adapted"} == first.card, "what it was trained on, too"
+    same = {name: value for name, value in twice.card.items() if name != "adapted"}
+    assert same | {"averages": first.card["averages"]} == first.card, "what it was trained on, too"
+    assert (
+        "averages" not in twice.card
+        and "was not measured: score with `--comparison-form rows`" in (tmp_path / "twice" / "model-card.md").read_text()
+    )
     told = twice.card["adapted"]
     assert (told["cases"], told["bundle"], told["before"]["cases"], told["before"]["bundle"]) == (2, once.sha256, 1, first.sha256)
     assert told["prepared"] == first.card["prepared"] and told["pipeline"] == first.card["pipeline"]

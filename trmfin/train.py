@@ -121,8 +121,9 @@ def _trained(
     import numpy as np
 
     from trmfin.data.files import make_folder
+    from trmfin.explaining.averages import averages
     from trmfin.learn.training import bundle_of, learn
-    from trmfin.progress import TrainingProgress
+    from trmfin.progress import Bar, TrainingProgress
 
     rows = np.arange(len(sequences)) if window is None else _rows(sequences, window)
     make_folder(folder)
@@ -130,7 +131,11 @@ def _trained(
     with TrainingProgress(recipe.model.members) as progress:
         learnt = learn(sequences, rows, recipe, folder=folder, max_seconds=max_seconds, workers=workers, tell=progress.tell)
     about = {} if window is None else {"window": {"until": window.test_start} | {name: getattr(window, name) for name in ROOM}}
-    return bundle_of(learnt, sequences, rows, recipe, about)
+    bundle = bundle_of(learnt, sequences, rows, recipe, about)
+    with Bar("comparing groups' averages with their rows", 0) as bar:
+        aligned = sequences.aligned(bundle.fitted)
+        bundle.card["averages"] = averages(bundle, aligned, rows, tell=lambda done, groups: bar.to(done, total=groups))
+    return bundle
 
 
 def _rows(sequences: Sequences, window: Protocol) -> NDArray[np.int64]:
@@ -230,7 +235,9 @@ def _remove_training(folder: Path) -> None:
 
 
 def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
-    """How well members did on what they held out, and where the bundle is."""
+    """How well members did on what they held out, how far the average of a comparison group goes, and where the bundle is."""
+    from trmfin.explaining.reasons import ALIKE
+
     held, data = card["held_out"], card["data"]
     typer.echo(f"bundle      {out}  sha256 {sha256[:16]}")
     days = f"as of {data['first_as_of'][:10]} to {data['last_as_of'][:10]}"
@@ -254,6 +261,9 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
             f"halting     judged by these members, a policy with halt_epsilon {halt['halt_epsilon']:g} would save"
             f" {halt['steps_saved']:.0%} of the steps for at most {halt['tolerance']:g} AUC"
         )
+    if alike := card["averages"]:
+        said = ", ".join(f"{group} {found['jaccard']:.2f}" for group, found in alike.items())
+        typer.echo(f"averages    name what their groups' rows name by {said} (Jaccard index; reasons are released from {ALIKE:g} on)")
 
 
 def _flops(count: int) -> str:

@@ -37,6 +37,7 @@ TASK = replace(
     ),
     changes=(Change(column="billed"), Change(column="limit", of="sample", direction="up")),
 )
+ALIKE = {"averages": {name: {"cases": 12, "jaccard": 0.9} for name in ("all_applicants", "near_cutoff_approved", "portfolio")}}
 ASKED = Asked(which="all", group="all_applicants")
 LINES, TABLE, SCORES = "records/part-00000.jsonl", "records/part-00000.parquet", "scores/part-00000.parquet"
 
@@ -56,7 +57,7 @@ def explained(folder: Path, clients: int = 12, asked: Asked = ASKED, **settings:
     sequences = build(data, TASK).aligned(bundle.fitted)
     everybody = reference(sequences, sequences.batch(range(clients)).rows, None, 0.4)
     groups = pl.concat([everybody, everybody[: clients // 2].with_columns(group=pl.lit("portfolio"))])
-    bundle, prepared = saved(data, replace(bundle, reference=groups), folder)
+    bundle, prepared = saved(data, replace(bundle, reference=groups, card=ALIKE), folder)
     score_run(bundle, prepared, folder / "run", threads=1, explaining=Records(asked=asked), **settings)
     return Made(bundle=bundle, bundle_folder=folder / "bundle", prepared=prepared, run=folder / "run")
 

@@ -132,8 +132,8 @@ def test_jaccard() -> None:
 
 
 def checks(**changed: object) -> Checks:
-    good = {"residual": 1e-6, "unmapped": (), "unfilled": (), "stability": 1.0, "protected": (), "silent": False, "unsure": None}
-    return Checks(**(good | changed))  # type: ignore[arg-type]
+    good = {"residual": 1e-6, "unmapped": (), "unfilled": (), "stability": 1.0, "protected": (), "silent": False}
+    return Checks(**(good | {"unsure": None, "average": None} | changed))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,12 @@ def checks(**changed: object) -> Checks:
         ({"silent": True}, "told", "the score is flagged, and no factor raises it"),
         ({"unsure": ("bills",)}, "precision", "too few samples to say whether bills is among the principal factors"),
         ({"protected": ("sex",)}, "protected", "a field reads sex"),
+        (
+            {"average": 0.74},
+            "average",
+            "the group's average names other factors than its rows (Jaccard index 0.74, below 0.75): score with",
+        ),
+        ({"average": float("nan")}, "average", "the bundle does not say whether its group's average names the factors that"),
     ],
 )
 def test_a_failed_check_asks_for_a_person_and_says_why(changed: dict[str, object], check: str, said: str) -> None:
@@ -158,6 +164,8 @@ def test_a_failed_check_asks_for_a_person_and_says_why(changed: dict[str, object
 def test_checks_that_pass_ask_for_nobody() -> None:
     assert checks().needs_human == () and checks(unsure=()).needs_human == ()
     assert "precision" not in checks().passed, "values are exact"
+    assert "average" not in checks().passed, "rows are compared with"
+    assert checks(average=0.75).needs_human == ()
 
 
 def test_events_that_were_known_late_are_dated_by_when_they_happened() -> None:

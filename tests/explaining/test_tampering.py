@@ -124,7 +124,7 @@ BY_THE_CHAIN: dict[str, tuple[Tamper, str]] = {
     "half a letter": (lines_changed(lambda rows: [rows[0].replace(b'"s0"', b'"\\ud800"'), *rows[1:]]), "line 1: is no JSON"),
     "no JSON": (lines_changed(lambda rows: [*rows[:2], b"{\n", *rows[3:]]), "line 3: is no JSON"),
     "no record": (lines_changed(lambda rows: [*rows[:2], b"[]\n", *rows[3:]]), "line 3: is no record"),
-    "a newer schema": (record_changed(1, lambda r: r.update(schema_version=99)), "line 2: schema_version 99, this version reads 3"),
+    "a newer schema": (record_changed(1, lambda r: r.update(schema_version=99)), "line 2: schema_version 99, this version reads 4"),
 }
 
 

@@ -6,7 +6,7 @@ near_cutoff_approved   held-out samples that are just not flagged, next to the c
 
 A group is used in one of two forms. `rows`: each of K of its rows takes the place of what is turned off, and values are means
 over them. `average`: the mean of what its rows' cells add to a token's embedding takes the place, one pass instead of K; it is
-no possible row, so its agreement with the rows is to be checked.
+no possible row, so whether it names what the rows name is measured (`averages`), and a release check.
 """
 
 from __future__ import annotations

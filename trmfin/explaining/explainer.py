@@ -92,6 +92,8 @@ class Explainer:
         self.bundle, self.asked, self.about = bundle, asked, dict(about)
         self.players = players_of(bundle.task, asked.view)
         self.comparison = asked.comparison(bundle, asked.form)
+        measured = bundle.card.get("averages", {}).get(asked.group, {})
+        self.average = float(measured.get("jaccard", np.nan)) if asked.form == "average" else None
         steps, self.threads = (int(self.about["settings"][name]) for name in ("steps", "threads"))
         others = [name for name in bundle.reference["group"].unique(maintain_order=True) if name != asked.group]
         with undisturbed(bundle.network, self.threads):
@@ -178,6 +180,7 @@ class Explainer:
             stability=likeness["jaccard"],
             silent=bool(flagged(np.array([row["score"]]), self.bundle.policy)[0]) and not (reasons or unmapped),
             unsure=None if errors is None else tuple(names[p] for p in unsure(mine, errors[place, step])),
+            average=self.average,
             protected=tuple(sorted(set(task.protected) & {name for field in task.fields for name in field.reads})),
         )
         return self._identity(case, row) | {
@@ -236,7 +239,13 @@ class Explainer:
             "method": f"Shapley values of the calibrated log-odds, {'exact' if values.seed is None else 'sampled permutations'}",
             "standard_errors": None if errors is None else dict(zip(values.players, errors[place, step].tolist(), strict=True)),
             "view": self.players.view,
-            "comparison": {"group": group.name, "form": group.form, "rows": len(group), "sha256": group.sha256},
+            "comparison": {
+                "group": group.name,
+                "form": group.form,
+                "rows": len(group),
+                "sha256": group.sha256,
+                "alike": None if self.average is None or np.isnan(self.average) else self.average,
+            },
             "base": float(values.base[place, step]),
             "values": dict(zip(values.players, values.values[place, step].tolist(), strict=True)),
             "base_by_step": values.base[place, : step + 1].tolist(),

@@ -64,6 +64,9 @@ class Checks:
     protected: tuple[str, ...]  # protected columns among what fields read
     silent: bool  # the score is flagged, and nothing raises it above the comparison's
     unsure: tuple[str, ...] | None  # players told, or left out, within what sampling may be off by; None: values are exact
+    average: (
+        float | None
+    )  # how alike, as the bundle has it, the group's average and its rows are; nan: it does not say; None: rows are used
 
     @property
     def passed(self) -> dict[str, bool]:
@@ -75,7 +78,11 @@ class Checks:
             "protected": not self.protected,
             "told": not self.silent,
         }
-        return found if self.unsure is None else found | {"precision": not self.unsure}
+        if self.unsure is not None:
+            found["precision"] = not self.unsure
+        if self.average is not None:
+            found["average"] = self.average >= ALIKE
+        return found
 
     @property
     def needs_human(self) -> tuple[str, ...]:
@@ -88,8 +95,15 @@ class Checks:
             "protected": f"a field reads {', '.join(self.protected)}",
             "told": "the score is flagged, and no factor raises it above the comparison's",
             "precision": f"too few samples to say whether {', '.join(self.unsure or ())} is among the principal factors",
+            "average": f"{self._average_said}: score with --comparison-form rows",
         }
         return tuple(words[name] for name, good in self.passed.items() if not good)
+
+    @property
+    def _average_said(self) -> str:
+        if self.average is None or np.isnan(self.average):
+            return "the bundle does not say whether its group's average names the factors that the group's rows name"
+        return f"the group's average names other factors than its rows (Jaccard index {self.average:.2f}, below {ALIKE})"
 
 
 def principal(values: Float, most: int = MOST) -> list[int]:

@@ -19,7 +19,7 @@ from trmfin.explaining.case import moments
 from trmfin.explaining.shape import faults
 from trmfin.scoring.views import Run, collected
 
-VERSION = 3
+VERSION = 4
 PREVIOUS, OWN = "prev_sha256", "sha256"
 EVERY = 50  # of so many records of a shard the first is compared with other groups and the group's rows: it takes many times the passes
 FLAT = pl.Schema(

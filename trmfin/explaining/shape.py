@@ -16,6 +16,7 @@ LARGEST_WHOLE = 2**63 - 1
 CELL = object()  # a text, a number, yes or no, or nothing
 ROW = {...: CELL}
 REASON = {"rank": int, "code": str, "player": str, "text": str, "contribution": float, "event_ids": [str]}
+COMPARED = {"group": str, "form": str, "rows": int, "sha256": str, "alike": (None, float)}
 CHANGE = {"column": str, "event_id": (None, str), "before": CELL, "after": CELL}
 # A dict: exactly these entries, "name?" may be missing, and under ... any names; a list: any number of its item; a tuple: one of them;
 # float: any number.
@@ -38,7 +39,7 @@ SHAPE: dict[Any, Any] = {
         **{"cutoff": float, "policy_version": str, "decision": str, "decided_by": str},
     },
     "attribution": {
-        **{"method": str, "view": str, "comparison": {"group": str, "form": str, "rows": int, "sha256": str}},
+        **{"method": str, "view": str, "comparison": COMPARED},
         **{"base": float, "values": {...: float}, "base_by_step": [float], "values_by_step": {...: [float]}},
         **{"standard_errors": (None, {...: float}), "residual": float, "evaluations": int, "seed": (int, str)},
     },

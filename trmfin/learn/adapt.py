@@ -165,9 +165,8 @@ def adapt(
         "seconds": time.monotonic() - began,
         "words": "calibration, bins, comparison groups and every metric of this card are those of the bundle that was adapted",
     }
-    return replace(
-        bundle, network=assembled(members, bundle.task, bundle.fitted, recipe.model), card=bundle.card | {"adapted": told}, sha256=""
-    )
+    card = {name: said for name, said in bundle.card.items() if name != "averages"} | {"adapted": told}  # said of other weights
+    return replace(bundle, network=assembled(members, bundle.task, bundle.fitted, recipe.model), card=card, sha256="")
 
 
 def with_answers(sequences: Sequences, rows: Rows, answers: float | NDArray[np.float64] = 1.0) -> Sequences:

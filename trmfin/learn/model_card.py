@@ -42,6 +42,7 @@ def _lines(card: Mapping[str, Any], task: Task, policy: Policy) -> Iterator[str]
     cost = f"a missed event costs {policy.costs.false_negative:g}, a false alarm {policy.costs.false_positive:g}"
     rule = f"A score at or above {policy.cutoff:.4g} is flagged ({cost})."
     yield from _part("Use", f"{rule} Bands: {bands}. Policy version {policy.version}.")
+    yield from _part("Explanations", *_explanations(card.get("averages", {})))
     yield from _part("Limits", str(card.get("limits", "not said")))
     yield from _part("Monitoring", *_triggers(card))
 
@@ -108,6 +109,15 @@ def _outcomes(card: Mapping[str, Any]) -> Iterator[str]:
     for name, words in NAMES.items():
         if name in held:
             yield f"| {words} | {held[name]['value']:.4f} | [{held[name]['low']:.4f}, {held[name]['high']:.4f}] |"
+
+
+def _explanations(averages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    if not averages:
+        yield "Whether the average of a comparison group stands for its rows was not measured: score with `--comparison-form rows`."
+        return
+    yield "Principal factors against the average of a comparison group beside those against its rows, as Jaccard indices:"
+    yield ""
+    yield from (f"- {group} {found['jaccard']:.2f}, the mean of {found['cases']} cases," for group, found in averages.items())
 
 
 def _triggers(card: Mapping[str, Any]) -> Iterator[str]:
