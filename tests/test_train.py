@@ -119,10 +119,12 @@ def test_a_bundle_is_trained_and_its_place_size_and_quality_are_told(world: Path
         " of the steps for at most 0.001 AUC"
     )
     alike = bundle.card["averages"]
-    assert alike.keys() == set(bundle.reference["group"]) and all(found["cases"] == 12 for found in alike.values())
+    assert alike.keys() == set(bundle.reference["group"]) and all(0 < found["cases"] <= 24 for found in alike.values())
     assert lines[4].startswith("averages    name what their groups' rows name by ") and lines[4].endswith(" released from 0.75 on)")
     card = (world / "bundle" / "model-card.md").read_text()
-    assert all(f"- {group} {found['jaccard']:.2f}, the mean of 12 cases," in card for group, found in alike.items())
+    assert all(
+        f"- {group} {found['jaccard']:.2f} ± {found['standard_error']:.2f}, of {found['cases']} " in card for group, found in alike.items()
+    )
     assert (bundle.card["pipeline"], bundle.card["pipeline_sha256"]) == ("tiny", sha256_of(Path(tiny.__file__)))
     assert bundle.card["prepared"].keys() == {"events.parquet", "samples.parquet", "rejects.parquet"}
 

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from trmfin.sequences.sequences import Sequences
 
 UNFINISHED = "training"  # folder inside BUNDLE with checkpoints, removed when the bundle is whole
+MORE = 0.25  # of --max-seconds, that comparison groups are measured in on top
 CHECKPOINTS = ("member-*.safetensors", "pretrained-*.safetensors")
 ROOM = ("train_days", "delay_days", "purge_days", "embargo_days")  # what of a protocol says which samples before a day train
 Pipeline = Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Members trained side by side; default: one a core.")]
 MaxSeconds = Annotated[
-    float | None, typer.Option(min=1, help="Train for about so long: a whole, shorter training, which depends on the machine.")
+    float | None,
+    typer.Option(
+        min=1,
+        help="Train for about so long: a whole, shorter training, which depends on the machine. Up to a quarter more for its reasons.",
+    ),
 ]
 Until = Annotated[str, typer.Option(help="Train as on this day, YYYY-MM-DD: on no answer that was not known before it.")]
 TrainDays = Annotated[int | None, typer.Option(min=0, help="With --until: days of samples, as evaluate trains on; 0 = all before.")]
@@ -93,6 +98,7 @@ def main(
             bundle.card["adapted"].update(about)  # what else the card says is of the data that the base was trained on
         else:
             bundle = _trained(sequences, window, recipe, out / UNFINISHED, max_seconds, side_by_side)
+            bundle.card["averages"] = _averages(bundle, sequences, None if max_seconds is None else max_seconds * MORE)
             bundle.card.update(about)
         sha256 = bundle.save(out)
         _report(bundle.card, sha256, out)
@@ -121,9 +127,8 @@ def _trained(
     import numpy as np
 
     from trmfin.data.files import make_folder
-    from trmfin.explaining.averages import averages
     from trmfin.learn.training import bundle_of, learn
-    from trmfin.progress import Bar, TrainingProgress
+    from trmfin.progress import TrainingProgress
 
     rows = np.arange(len(sequences)) if window is None else _rows(sequences, window)
     make_folder(folder)
@@ -131,11 +136,18 @@ def _trained(
     with TrainingProgress(recipe.model.members) as progress:
         learnt = learn(sequences, rows, recipe, folder=folder, max_seconds=max_seconds, workers=workers, tell=progress.tell)
     about = {} if window is None else {"window": {"until": window.test_start} | {name: getattr(window, name) for name in ROOM}}
-    bundle = bundle_of(learnt, sequences, rows, recipe, about)
-    with Bar("comparing groups' averages with their rows", 0) as bar:
-        aligned = sequences.aligned(bundle.fitted)
-        bundle.card["averages"] = averages(bundle, aligned, rows, tell=lambda done, groups: bar.to(done, total=groups))
-    return bundle
+    return bundle_of(learnt, sequences, rows, recipe, about)
+
+
+def _averages(bundle: Bundle, sequences: Sequences, seconds: float | None) -> dict[str, Any]:
+    """How far the averages of its comparison groups go, by labelled samples of the time that the bundle was trained on."""
+    from trmfin.explaining.averages import averages
+    from trmfin.learn.adapt import rehearsable
+    from trmfin.progress import Bar
+
+    rows = rehearsable(bundle, sequences)
+    with Bar("comparing groups' averages with their rows, cases", 0) as bar:
+        return averages(bundle, sequences.aligned(bundle.fitted), rows, seconds=seconds, tell=lambda done, cases: bar.to(done, total=cases))
 
 
 def _rows(sequences: Sequences, window: Protocol) -> NDArray[np.int64]:
@@ -235,9 +247,7 @@ def _remove_training(folder: Path) -> None:
 
 
 def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
-    """How well members did on what they held out, how far the average of a comparison group goes, and where the bundle is."""
-    from trmfin.explaining.reasons import ALIKE
-
+    """How well members did on what they held out, how far the averages of comparison groups go, and where the bundle is."""
     held, data = card["held_out"], card["data"]
     typer.echo(f"bundle      {out}  sha256 {sha256[:16]}")
     days = f"as of {data['first_as_of'][:10]} to {data['last_as_of'][:10]}"
@@ -245,6 +255,7 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
         rehearsed = f"{adapted['rehearsed']:,} samples {days} rehearsed"
         what = f"{adapted['cases']:,} cases learnt, {rehearsed}, {adapted['seconds']:.1f} s"
         typer.echo(f"adapted     from {adapted['bundle'][:16]}: {what}; judge it with `python -m trmfin.evaluate … --bundle {out}`")
+        typer.echo(f"averages    {_averages_said(card)}")
         return
     typer.echo(f"samples     {data['samples']:,} {days}")
     model = card["model"]
@@ -261,9 +272,21 @@ def _report(card: dict[str, Any], sha256: str, out: Path) -> None:
             f"halting     judged by these members, a policy with halt_epsilon {halt['halt_epsilon']:g} would save"
             f" {halt['steps_saved']:.0%} of the steps for at most {halt['tolerance']:g} AUC"
         )
-    if alike := card["averages"]:
+    typer.echo(f"averages    {_averages_said(card)}")
+
+
+def _averages_said(card: dict[str, Any]) -> str:
+    """How alike the averages of comparison groups are to their rows, or why nothing is said of it."""
+    from trmfin.explaining.reasons import ALIKE
+
+    if alike := card.get("averages"):
         said = ", ".join(f"{group} {found['jaccard']:.2f}" for group, found in alike.items())
-        typer.echo(f"averages    name what their groups' rows name by {said} (Jaccard index; reasons are released from {ALIKE:g} on)")
+        return f"name what their groups' rows name by {said} (Jaccard index; reasons are released from {ALIKE:g} on)"
+    if not card["held_out"]:
+        return "none: the score is no log-odds, which reasons are of"
+    if "adapted" in card:
+        return "not measured of the new weights: no reason is released against them; score with --comparison-form rows"
+    return "not measured, as there are more than twelve players and no shap: score with --comparison-form rows"
 
 
 def _flops(count: int) -> str:

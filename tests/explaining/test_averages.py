@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from tests.explaining.models import panel_world
-from tests.explaining.runs import ALIKE, ASKED, Made, explained, records_of
+from tests.explaining.runs import ALIKE, ASKED, MEASURED, Made, explained, records_of
 from tests.scoring.models import World
 from trmfin.errors import MissingExtra
 from trmfin.explaining import averages as module
-from trmfin.explaining.averages import CASES, averages
+from trmfin.explaining.averages import averages
 from trmfin.explaining.comparison import comparison
-from trmfin.explaining.explainer import ROWS, Asked
+from trmfin.explaining.explainer import Asked
 from trmfin.explaining.pages import as_text
 from trmfin.explaining.players import players_of
 from trmfin.explaining.reasons import jaccard, principal
@@ -34,41 +35,56 @@ def world() -> World:
     return panel_world(40)
 
 
-def flagging(world: World, share: float) -> World:
+def flagging(world: World, count: int) -> World:
     """The bundle's policy flags so many of its samples."""
-    scores = score_rows(world.bundle, world.sequences, world.rows).score
-    cutoff = 1.0 if share == 0 else float(np.sort(scores)[round((1 - share) * len(scores))])
-    return replace(world, bundle=replace(world.bundle, policy=Policy(cutoff=cutoff)))
+    ranked = np.sort(scores_of(world))[::-1]
+    return replace(world, bundle=replace(world.bundle, policy=Policy(cutoff=float(ranked[count - 1]) if count else 1.0)))
 
 
-def by_hand(world: World, rows: np.ndarray) -> float:
-    """The mean Jaccard index of these samples' principal players against the average of all applicants, and against its rows."""
+def scores_of(world: World) -> np.ndarray:
+    return score_rows(world.bundle, world.sequences, world.rows).score
+
+
+def by_hand(world: World, rows: np.ndarray) -> list[float]:
+    """The Jaccard indices of these samples' principal players against the average of all applicants, and against ten of its rows."""
     bundle, players, group = world.bundle, players_of(world.bundle.task), "all_applicants"
     average = Game.of(bundle, players, comparison(bundle.task, bundle.reference, group, "average"))
-    of_rows = Game.of(bundle, players, comparison(bundle.task, bundle.reference, group, "rows", ROWS))
+    of_rows = Game.of(bundle, players, comparison(bundle.task, bundle.reference, group, "rows", 10))
     one, other = (exact(game, world.sequences, rows).values[:, -1] for game in (average, of_rows))
-    return float(np.mean([jaccard(principal(a), principal(b)) for a, b in zip(one, other, strict=True)]))
+    return [jaccard(principal(a), principal(b)) for a, b in zip(one, other, strict=True)]
 
 
-def test_what_is_kept_is_the_likeness_of_flagged_samples_evenly_spaced_by_score(world: World) -> None:
-    some = flagging(world, 0.6)
-    scores = score_rows(some.bundle, some.sequences, some.rows).score
-    high = np.argsort(-scores, kind="stable")[: int((scores >= some.bundle.policy.cutoff).sum())]
-    assert len(high) > CASES
-    chosen = np.sort(high[np.linspace(0, len(high) - 1, CASES).round().astype(int)])
+def test_what_is_kept_is_how_alike_flagged_samples_are_in_both_forms(world: World) -> None:
+    flags = flagging(world, 15)
     told: list[tuple[int, int]] = []
-    found = averages(some.bundle, some.sequences, some.rows, tell=lambda done, groups: told.append((done, groups)))
-    assert found == {"all_applicants": {"cases": CASES, "jaccard": by_hand(some, chosen)}}
-    assert 0 < found["all_applicants"]["jaccard"] < 1, "neither form is compared with itself"
-    assert told == [(1, 1)]
+    (found,) = averages(flags.bundle, flags.sequences, flags.rows, tell=lambda *now: told.append(now)).values()
+    alike = by_hand(flags, np.flatnonzero(scores_of(flags) >= flags.bundle.policy.cutoff))
+    highest = np.argsort(-scores_of(flags), kind="stable")[:24]
+    assert len(alike) == 15 and found["cases"] == 24 and found["least_score"] == np.sort(scores_of(flags))[-24], "too few are flagged"
+    assert found["jaccard"] == pytest.approx(np.mean(by_hand(flags, highest)), abs=1e-12)
+    assert told == [(case, 24) for case in range(1, 25)]
+    more = flagging(world, 25)
+    (found,) = averages(more.bundle, more.sequences, more.rows).values()
+    alike = by_hand(more, np.argsort(-scores_of(more), kind="stable")[:25])
+    one_less = [float(np.mean(alike[:place] + alike[place + 1 :])) for place in range(25)]
+    assert min(abs(found["jaccard"] - mean) for mean in one_less) < 1e-12, "24 of the 25 that are flagged"
+    assert found["least_score"] == more.bundle.policy.cutoff and 0 < found["jaccard"] < 1, "neither form is compared with itself"
+    assert found["standard_error"] == pytest.approx(np.std(alike, ddof=1) / 24**0.5, rel=0.1)
 
 
-def test_where_too_few_are_flagged_the_highest_scores_are_explained(world: World) -> None:
-    nobody = flagging(world, 0.0)
-    highest = np.argsort(-score_rows(nobody.bundle, nobody.sequences, nobody.rows).score, kind="stable")[:CASES]
-    assert averages(nobody.bundle, nobody.sequences, nobody.rows)["all_applicants"]["jaccard"] == by_hand(nobody, np.sort(highest))
-    few = averages(nobody.bundle, nobody.sequences, nobody.rows[:5])["all_applicants"]
-    assert few == {"cases": 5, "jaccard": by_hand(nobody, nobody.rows[:5])}, "all, where there are no more"
+def test_where_there_are_few_samples_or_little_time_less_is_explained_and_said(world: World) -> None:
+    few = averages(world.bundle, world.sequences, world.rows[:5])["all_applicants"]
+    assert few["cases"] == 5 and few["jaccard"] == pytest.approx(np.mean(by_hand(world, world.rows[:5])), abs=1e-12)
+    assert few["least_score"] == min(world.bundle.policy.cutoff, scores_of(world)[:5].min())
+    hurried = averages(world.bundle, world.sequences, world.rows, seconds=0)["all_applicants"]
+    assert hurried["cases"] == 1 and hurried["standard_error"] is None
+
+
+def test_samples_are_looked_for_among_evenly_spaced_ones_of_those_given(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOKED_AT", 3)
+    given = world.rows[1:40:2]
+    found = averages(world.bundle, world.sequences, given)["all_applicants"]
+    assert found["cases"] == 3 and found["jaccard"] == pytest.approx(np.mean(by_hand(world, given[[0, 10, 19]])), abs=1e-12)
 
 
 def test_a_group_of_one_row_is_its_own_average(world: World) -> None:
@@ -78,7 +94,9 @@ def test_a_group_of_one_row_is_its_own_average(world: World) -> None:
 
 def test_every_group_is_measured_and_nothing_is_said_that_cannot_be(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     groups = pl.concat([world.bundle.reference, world.bundle.reference[:9].with_columns(group=pl.lit("portfolio"))])
-    assert list(averages(replace(world.bundle, reference=groups), world.sequences, world.rows)) == ["all_applicants", "portfolio"]
+    assert list(averages(replace(world.bundle, reference=groups), world.sequences, world.rows[:3])) == ["all_applicants", "portfolio"]
+    of_amounts = replace(world.bundle.task, targets=(replace(world.bundle.task.target("default"), head="quantiles", levels=(0.5,)),))
+    assert averages(replace(world.bundle, task=of_amounts), world.sequences, world.rows) == {}, "no log-odds"
 
     def missing(players: object) -> None:
         raise MissingExtra("no shap")
@@ -92,35 +110,45 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return explained(tmp_path_factory.mktemp("explained"))
 
 
-@pytest.mark.parametrize(("alike", "said"), [(0.7, "Jaccard index 0.70, below 0.75"), (None, "the bundle does not say whether")])
+def records_with(made: Made, out: Path, card: dict[str, Any], asked: Asked = ASKED, **settings: Any) -> list[dict[str, Any]]:
+    score_run(replace(made.bundle, card=card), made.prepared, out / "run", threads=1, explaining=Records(asked=asked), **settings)
+    return records_of(out / "run")
+
+
+@pytest.mark.parametrize(
+    ("alike", "said"), [(0.7, "Jaccard index 0.70, below 0.75"), (None, "the bundle has not measured, for such a score")]
+)
 def test_no_reason_is_released_against_an_average_that_does_not_stand_for_its_rows(
     alike: float | None, said: str, made: Made, tmp_path: Path
 ) -> None:
-    card = {} if alike is None else {"averages": {"all_applicants": {"cases": 12, "jaccard": alike}}}
-    bundle = replace(made.bundle, card=card)
-    score_run(bundle, made.prepared, tmp_path / "run", threads=1, explaining=Records(asked=ASKED))
-    for record in records_of(tmp_path / "run"):
+    card = {} if alike is None else {"averages": {"all_applicants": MEASURED | {"jaccard": alike}}}
+    for record in records_with(made, tmp_path, card):
         assert record["checks"]["average"] == "fail" and record["attribution"]["comparison"]["alike"] == alike
         assert any(said in why and why.endswith("score with --comparison-form rows") for why in record["needs_human"])
-        assert not any(line.startswith("reasons") for line in as_text(record)), "candidates are told as such"
+        assert "reasons" not in [line.split(" (")[0] for line in as_text(record)], "they are told as candidates"
+
+
+def test_of_lower_scores_other_players_and_fewer_steps_nothing_is_known(made: Made, tmp_path: Path) -> None:
+    scores = sorted(record["inference"]["score"] for record in records_of(made.run))
+    card = {"averages": {"all_applicants": MEASURED | {"least_score": scores[6]}}}
+    for record in records_with(made, tmp_path / "high", card):
+        high = record["inference"]["score"] >= scores[6]
+        assert record["checks"]["average"] == ("pass" if high else "fail")
+        assert record["attribution"]["comparison"]["alike"] == (0.9 if high else None)
+    for name, asked, settings in (("view", replace(ASKED, view="histories"), {}), ("steps", ASKED, {"steps": 1})):
+        found = records_with(made, tmp_path / name, ALIKE, asked, **settings)
+        assert {record["checks"]["average"] for record in found} == {"fail"}
 
 
 def test_rows_need_no_average(made: Made, tmp_path: Path) -> None:
-    score_run(
-        replace(made.bundle, card={}),
-        made.prepared,
-        tmp_path / "run",
-        threads=1,
-        explaining=Records(asked=Asked(which="all", group="all_applicants", form="rows")),
-    )
-    for record in records_of(tmp_path / "run"):
+    for record in records_with(made, tmp_path, {}, replace(ASKED, form="rows")):
         assert "average" not in record["checks"] and record["attribution"]["comparison"]["alike"] is None
 
 
 def test_a_replay_asks_the_bundle_again(made: Made) -> None:
     manifest = json.loads((made.run / "manifest.json").read_text())
     (record, *_) = records_of(made.run)
-    assert record["attribution"]["comparison"]["alike"] == ALIKE["averages"]["all_applicants"]["jaccard"]
+    assert record["attribution"]["comparison"]["alike"] == MEASURED["jaccard"]
     assert not Replayer(made.bundle, manifest).again(record, 0).differences
     for change in ({"alike": 0.99}, {"alike": None}):
         forged = json.loads(json.dumps(record))

@@ -152,7 +152,7 @@ def checks(**changed: object) -> Checks:
             "average",
             "the group's average names other factors than its rows (Jaccard index 0.74, below 0.75): score with",
         ),
-        ({"average": float("nan")}, "average", "the bundle does not say whether its group's average names the factors that"),
+        ({"average": float("nan")}, "average", "the bundle has not measured, for such a score, whether its"),
     ],
 )
 def test_a_failed_check_asks_for_a_person_and_says_why(changed: dict[str, object], check: str, said: str) -> None:

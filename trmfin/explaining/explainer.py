@@ -92,8 +92,6 @@ class Explainer:
         self.bundle, self.asked, self.about = bundle, asked, dict(about)
         self.players = players_of(bundle.task, asked.view)
         self.comparison = asked.comparison(bundle, asked.form)
-        measured = bundle.card.get("averages", {}).get(asked.group, {})
-        self.average = float(measured.get("jaccard", np.nan)) if asked.form == "average" else None
         steps, self.threads = (int(self.about["settings"][name]) for name in ("steps", "threads"))
         others = [name for name in bundle.reference["group"].unique(maintain_order=True) if name != asked.group]
         with undisturbed(bundle.network, self.threads):
@@ -173,6 +171,7 @@ class Explainer:
         found = {direction: told(task, names, mine, behind[direction], sample, direction) for direction in DIRECTIONS}
         reasons, unmapped = found["raises"]
         residual = float(values.base[place, step] + mine.sum() - row["logits"][step])
+        average = self._average(row["score"])
         checks = Checks(
             residual=residual,
             unmapped=unmapped,
@@ -180,11 +179,11 @@ class Explainer:
             stability=likeness["jaccard"],
             silent=bool(flagged(np.array([row["score"]]), self.bundle.policy)[0]) and not (reasons or unmapped),
             unsure=None if errors is None else tuple(names[p] for p in unsure(mine, errors[place, step])),
-            average=self.average,
+            average=average,
             protected=tuple(sorted(set(task.protected) & {name for field in task.fields for name in field.reads})),
         )
         return self._identity(case, row) | {
-            "attribution": self._attribution(values, place, step, residual),
+            "attribution": self._attribution(values, place, step, residual, average),
             "counterfactual": counterfactual(self.bundle, case, self.game.steps).to_json() if self.asked.counterfactual else None,
             "checks": {name: "pass" if good else "fail" for name, good in checks.passed.items()},
             "inference": self._inference(row),
@@ -193,6 +192,14 @@ class Explainer:
             "mitigating": [_reason(reason) for reason in found["lowers"][0]],
             "stability": dict(likeness),
         }
+
+    def _average(self, score: float) -> float | None:
+        """How alike the group's average and its rows are, by what the bundle has measured; nan: nothing of this; None: rows are used."""
+        if self.asked.form == "rows":
+            return None
+        measured = self.bundle.card.get("averages", {}).get(self.asked.group)
+        as_measured = self.asked.view == "features" and self.game.steps == self.bundle.network.config.supervision_steps
+        return float(measured["jaccard"]) if measured and as_measured and score >= measured["least_score"] else np.nan
 
     def _identity(self, case: Case, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the record is of: sample, data, model."""
@@ -233,7 +240,7 @@ class Explainer:
             "decided_by": "model",
         }
 
-    def _attribution(self, values: Attribution, place: int, step: int, residual: float) -> dict[str, Any]:
+    def _attribution(self, values: Attribution, place: int, step: int, residual: float, average: float | None) -> dict[str, Any]:
         group, errors = self.comparison, values.standard_error
         return {
             "method": f"Shapley values of the calibrated log-odds, {'exact' if values.seed is None else 'sampled permutations'}",
@@ -244,7 +251,7 @@ class Explainer:
                 "form": group.form,
                 "rows": len(group),
                 "sha256": group.sha256,
-                "alike": None if self.average is None or np.isnan(self.average) else self.average,
+                "alike": None if average is None or np.isnan(average) else average,
             },
             "base": float(values.base[place, step]),
             "values": dict(zip(values.players, values.values[place, step].tolist(), strict=True)),

@@ -64,9 +64,7 @@ class Checks:
     protected: tuple[str, ...]  # protected columns among what fields read
     silent: bool  # the score is flagged, and nothing raises it above the comparison's
     unsure: tuple[str, ...] | None  # players told, or left out, within what sampling may be off by; None: values are exact
-    average: (
-        float | None
-    )  # how alike, as the bundle has it, the group's average and its rows are; nan: it does not say; None: rows are used
+    average: float | None  # how alike the group's average and rows are, by the bundle (nan: it does not say); None: rows are used
 
     @property
     def passed(self) -> dict[str, bool]:
@@ -102,7 +100,7 @@ class Checks:
     @property
     def _average_said(self) -> str:
         if self.average is None or np.isnan(self.average):
-            return "the bundle does not say whether its group's average names the factors that the group's rows name"
+            return "the bundle has not measured, for such a score, whether its group's average names what the group's rows name"
         return f"the group's average names other factors than its rows (Jaccard index {self.average:.2f}, below {ALIKE})"
 
 

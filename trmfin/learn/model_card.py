@@ -42,7 +42,7 @@ def _lines(card: Mapping[str, Any], task: Task, policy: Policy) -> Iterator[str]
     cost = f"a missed event costs {policy.costs.false_negative:g}, a false alarm {policy.costs.false_positive:g}"
     rule = f"A score at or above {policy.cutoff:.4g} is flagged ({cost})."
     yield from _part("Use", f"{rule} Bands: {bands}. Policy version {policy.version}.")
-    yield from _part("Explanations", *_explanations(card.get("averages", {})))
+    yield from _part("Explanations", *_explanations(card))
     yield from _part("Limits", str(card.get("limits", "not said")))
     yield from _part("Monitoring", *_triggers(card))
 
@@ -111,13 +111,19 @@ def _outcomes(card: Mapping[str, Any]) -> Iterator[str]:
             yield f"| {words} | {held[name]['value']:.4f} | [{held[name]['low']:.4f}, {held[name]['high']:.4f}] |"
 
 
-def _explanations(averages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    if not averages:
+def _explanations(card: Mapping[str, Any]) -> Iterator[str]:
+    """How far the average of each comparison group stands for its rows."""
+    averages: Mapping[str, Mapping[str, Any]] = card.get("averages", {})
+    if not card.get("held_out"):
+        yield "None: this task's score has no log-odds to explain."
+    elif not averages:
         yield "Whether the average of a comparison group stands for its rows was not measured: score with `--comparison-form rows`."
-        return
-    yield "Principal factors against the average of a comparison group beside those against its rows, as Jaccard indices:"
-    yield ""
-    yield from (f"- {group} {found['jaccard']:.2f}, the mean of {found['cases']} cases," for group, found in averages.items())
+    else:
+        yield "Principal factors against the average of a comparison group beside those against its rows, mean Jaccard index:"
+        yield ""
+    for group, found in averages.items():
+        error = "" if found["standard_error"] is None else f" ± {found['standard_error']:.2f}"
+        yield f"- {group} {found['jaccard']:.2f}{error}, of {found['cases']} training samples that score {found['least_score']:.4g} or more"
 
 
 def _triggers(card: Mapping[str, Any]) -> Iterator[str]:
