@@ -98,7 +98,6 @@ def main(
             bundle.card["adapted"].update(about)  # what else the card says is of the data that the base was trained on
         else:
             bundle = _trained(sequences, window, recipe, out / UNFINISHED, max_seconds, side_by_side)
-            bundle.card["averages"] = _averages(bundle, sequences, None if max_seconds is None else max_seconds * MORE)
             bundle.card.update(about)
         sha256 = bundle.save(out)
         _report(bundle.card, sha256, out)
@@ -136,7 +135,9 @@ def _trained(
     with TrainingProgress(recipe.model.members) as progress:
         learnt = learn(sequences, rows, recipe, folder=folder, max_seconds=max_seconds, workers=workers, tell=progress.tell)
     about = {} if window is None else {"window": {"until": window.test_start} | {name: getattr(window, name) for name in ROOM}}
-    return bundle_of(learnt, sequences, rows, recipe, about)
+    bundle = bundle_of(learnt, sequences, rows, recipe, about)
+    bundle.card["averages"] = _averages(bundle, sequences, None if max_seconds is None else max_seconds * MORE)
+    return bundle
 
 
 def _averages(bundle: Bundle, sequences: Sequences, seconds: float | None) -> dict[str, Any]:
@@ -281,7 +282,8 @@ def _averages_said(card: dict[str, Any]) -> str:
 
     if alike := card.get("averages"):
         said = ", ".join(f"{group} {found['jaccard']:.2f}" for group, found in alike.items())
-        return f"name what their groups' rows name by {said} (Jaccard index; reasons are released from {ALIKE:g} on)"
+        cases = next(iter(alike.values()))["cases"]
+        return f"name what their groups' rows name by {said} (Jaccard index, mean of {cases}; reasons are released from {ALIKE:g} on)"
     if not card["held_out"]:
         return "none: the score is no log-odds, which reasons are of"
     if "adapted" in card:
