@@ -281,9 +281,8 @@ def _averages_said(card: dict[str, Any]) -> str:
     from trmfin.explaining.reasons import ALIKE
 
     if alike := card.get("averages"):
-        said = ", ".join(f"{group} {found['jaccard']:.2f}" for group, found in alike.items())
-        cases = next(iter(alike.values()))["cases"]
-        return f"name what their groups' rows name by {said} (Jaccard index, mean of {cases}; reasons are released from {ALIKE:g} on)"
+        said = ", ".join(f"{group} {found['jaccard']:.2f} of {found['cases']}" for group, found in alike.items())
+        return f"name what their groups' rows name by {said} cases (mean Jaccard index; reasons are released from {ALIKE:g} on)"
     if not card["held_out"]:
         return "none: the score is no log-odds, which reasons are of"
     if "adapted" in card:
