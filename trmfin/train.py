@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trmfin.sequences.sequences import Sequences
 
 UNFINISHED = "training"  # folder inside BUNDLE with checkpoints, removed when the bundle is whole
-MORE = 0.25  # of --max-seconds, that comparison groups are measured in on top
+MORE = 0.25  # of --max-seconds, in which comparison groups are measured on top, if the fewest cases need no longer
 CHECKPOINTS = ("member-*.safetensors", "pretrained-*.safetensors")
 ROOM = ("train_days", "delay_days", "purge_days", "embargo_days")  # what of a protocol says which samples before a day train
 Pipeline = Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")]
@@ -31,7 +31,7 @@ MaxSeconds = Annotated[
     float | None,
     typer.Option(
         min=1,
-        help="Train for about so long: a whole, shorter training, which depends on the machine. Up to a quarter more for its reasons.",
+        help="Train for about so long: a whole, shorter training, which depends on the machine. What reasons rest on is measured on top.",
     ),
 ]
 Until = Annotated[str, typer.Option(help="Train as on this day, YYYY-MM-DD: on no answer that was not known before it.")]
@@ -287,7 +287,7 @@ def _averages_said(card: dict[str, Any]) -> str:
         return "none: the score is no log-odds, which reasons are of"
     if "adapted" in card:
         return "not measured of the new weights: no reason is released against them; score with --comparison-form rows"
-    return "not measured, as there are more than twelve players and no shap: score with --comparison-form rows"
+    return "not measured: fewer than twelve samples, or more than twelve players and no shap; score with --comparison-form rows"
 
 
 def _flops(count: int) -> str:

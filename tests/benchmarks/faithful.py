@@ -2,12 +2,14 @@
 
     python tests/benchmarks/faithful.py credit [--cases 1000] [--folder build/doubt] > docs/results/faithful.txt
     python tests/benchmarks/faithful.py fraud [--riskiest]
+    python tests/benchmarks/faithful.py credit|fraud --runs
 
 Networks are those of `doubt.py` (trained here where they are not there yet): the first explains, the second is of another seed. Cases
 are evenly spaced test rows, or the riskiest ones: of transactions, few of the others are ever explained. Each
 line on likeness is the Jaccard index of the principal players (four at most): its mean, and which share of cases has one below .25, .5,
 .75 and 1, and of 1.
 
+--runs      nothing but that: the cases scored and explained by two runs on disk, and their records read back
 deletion    turning the strongest player off moves the log-odds more than turning off a random other one: share of cases
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,34 @@ def deletion(worth: np.ndarray, values: np.ndarray, seed: int = 0) -> float:
     return float((moved[0] > moved[1]).mean())
 
 
+def as_runs(world: str, bundle: Any, names: list[str]) -> str:
+    """The same cases by two runs: what their records miss the scores' table by, and whether both are the same bytes."""
+    from tests.benchmarks.doubt import DATA, FILES, NOW
+    from tests.scoring.models import contents
+    from trmfin.data.files import read_json
+    from trmfin.data.prepared import Prepared, apply, read_raws
+    from trmfin.errors import RunError
+    from trmfin.explaining.explainer import Asked
+    from trmfin.explaining.records import Records, read_records
+    from trmfin.scoring.runs import score_run
+    from trmfin.shipped import load_pipeline
+
+    pipeline, source = FILES[world]
+    (file,) = [path for path in (DATA / source).iterdir() if path.suffix in (".csv", ".parquet")]
+    data = apply(use := load_pipeline(pipeline), read_raws(use, file), NOW)
+    samples = data.samples.filter(data.samples["sample_id"].is_in(names))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        Prepared(events=data.events, samples=samples, links=data.links).write(folder / "data")
+        runs = [folder / "one", folder / "two"]
+        for run in runs:
+            score_run(bundle, folder / "data", run, threads=1, explaining=Records(asked=Asked(which="all")))
+        records = list(read_records(runs[0], read_json(runs[0] / "manifest.json", RunError)))
+        missed = max(abs(record["attribution"]["residual"]) for record in records)
+        same = "the same bytes" if contents(runs[0]) == contents(runs[1]) else "OTHER BYTES"
+    return f"{world}: {len(records):,} records, base + values less the logit in the scores' table {missed:.1e} at most; two runs: {same}"
+
+
 def main() -> None:
     from tests.benchmarks.doubt import FILES, trained, world
 
@@ -55,6 +86,7 @@ def main() -> None:
     options.add_argument("world", choices=FILES)
     options.add_argument("--cases", type=int, default=1000)
     options.add_argument("--riskiest", action="store_true", help="explain the highest scores, not evenly spaced rows")
+    options.add_argument("--runs", action="store_true", help="only score and explain the cases by two runs, and compare these")
     options.add_argument("--folder", type=Path, default=Path("build/doubt"))
     asked = options.parse_args()
     from trmfin.explaining.comparison import comparison
@@ -69,6 +101,9 @@ def main() -> None:
     aligned = sequences.aligned(bundle.fitted)
     if asked.riskiest:
         rows = test[np.argsort(-score_rows(bundle, aligned, test).score, kind="stable")[: asked.cases]]
+    if asked.runs:
+        print(as_runs(asked.world, bundle, sequences.sample_ids[rows].tolist()))
+        return
     few, players = rows[::FEW], players_of(bundle.task)
 
     def game(of: Any, group: str, form: str = "average") -> Any:

@@ -45,8 +45,8 @@ def test_values_equal_shaps_exact_explainer(world: World) -> None:
     for case, row in enumerate(rows):
         batch = world.sequences.batch(np.array([row]))
         theirs = shap.ExactExplainer(lambda sets, batch=batch: game.worth(batch, sets > 0.5)[0], np.zeros((1, M)))(np.ones((1, M)))
-        np.testing.assert_allclose(theirs.values[0].T, ours.values[case], atol=1e-8)
-        np.testing.assert_allclose(theirs.base_values[0], ours.base[case], atol=1e-8)
+        np.testing.assert_allclose(theirs.values[0].T, ours.values[case], rtol=0, atol=1e-8)
+        np.testing.assert_allclose(theirs.base_values[0], ours.base[case], rtol=0, atol=1e-8)
 
 
 def test_sampled_values_add_up_and_lie_within_their_errors(world: World) -> None:

@@ -73,15 +73,16 @@ def test_what_is_kept_is_how_alike_flagged_samples_are_in_both_forms(world: Worl
 
 
 def test_where_there_are_few_samples_or_little_time_less_is_explained_and_said(world: World) -> None:
-    few = averages(world.bundle, world.sequences, world.rows[:5])["all_applicants"]
-    assert few["cases"] == 5 and few["jaccard"] == pytest.approx(np.mean(by_hand(world, world.rows[:5])), abs=1e-12)
-    assert few["least_score"] == min(world.bundle.policy.cutoff, scores_of(world)[:5].min())
-    hurried = averages(world.bundle, world.sequences, world.rows, seconds=0)["all_applicants"]
-    assert hurried["cases"] == 1 and hurried["standard_error"] is None
+    few = averages(world.bundle, world.sequences, world.rows[:13])["all_applicants"]
+    assert few["cases"] == 13 and few["jaccard"] == pytest.approx(np.mean(by_hand(world, world.rows[:13])), abs=1e-12)
+    assert few["least_score"] == min(world.bundle.policy.cutoff, scores_of(world)[:13].min())
+    assert averages(world.bundle, world.sequences, world.rows, seconds=0)["all_applicants"]["cases"] == 12, "fewer say nothing"
+    assert averages(world.bundle, world.sequences, world.rows[:11]) == {}
 
 
 def test_samples_are_looked_for_among_evenly_spaced_ones_of_those_given(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOKED_AT", 3)
+    monkeypatch.setattr(module, "LEAST", 3)
     given = world.rows[1:40:2]
     found = averages(world.bundle, world.sequences, given)["all_applicants"]
     assert found["cases"] == 3 and found["jaccard"] == pytest.approx(np.mean(by_hand(world, given[[0, 10, 19]])), abs=1e-12)
@@ -94,7 +95,7 @@ def test_a_group_of_one_row_is_its_own_average(world: World) -> None:
 
 def test_every_group_is_measured_and_nothing_is_said_that_cannot_be(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     groups = pl.concat([world.bundle.reference, world.bundle.reference[:9].with_columns(group=pl.lit("portfolio"))])
-    assert list(averages(replace(world.bundle, reference=groups), world.sequences, world.rows[:3])) == ["all_applicants", "portfolio"]
+    assert list(averages(replace(world.bundle, reference=groups), world.sequences, world.rows[:12])) == ["all_applicants", "portfolio"]
     of_amounts = replace(world.bundle.task, targets=(replace(world.bundle.task.target("default"), head="quantiles", levels=(0.5,)),))
     assert averages(replace(world.bundle, task=of_amounts), world.sequences, world.rows) == {}, "no log-odds"
 
@@ -135,7 +136,8 @@ def test_of_lower_scores_other_players_and_fewer_steps_nothing_is_known(made: Ma
         high = record["inference"]["score"] >= scores[6]
         assert record["checks"]["average"] == ("pass" if high else "fail")
         assert record["attribution"]["comparison"]["alike"] == (0.9 if high else None)
-    for name, asked, settings in (("view", replace(ASKED, view="histories"), {}), ("steps", ASKED, {"steps": 1})):
+    ways = {"view": (replace(ASKED, view="histories"), {}), "steps": (ASKED, {"steps": 1}), "halting": (ASKED, {"halt_epsilon": 1e9})}
+    for name, (asked, settings) in ways.items():
         found = records_with(made, tmp_path / name, ALIKE, asked, **settings)
         assert {record["checks"]["average"] for record in found} == {"fail"}
 

@@ -26,7 +26,7 @@ from trmfin.scoring.engine import score_rows
 from trmfin.scoring.table import has_log_odds
 from trmfin.sequences.sequences import Sequences
 
-CASES = 24  # explained in both forms, for each group
+CASES, LEAST = 24, 12  # explained in both forms, for each group; fewer than the least say nothing
 LOOKED_AT = 20_000  # samples that they are chosen among, at most
 Rows = NDArray[np.int64]
 
@@ -42,10 +42,11 @@ def averages(
     """Of each group how alike its average and its rows are, by the Jaccard index of the principal players of flagged samples.
 
     sequences: aligned. rows: among which samples are chosen. Where fewer than CASES are flagged, they are the highest scores. seconds:
-    after how many no other case is begun. tell: called with the cases done so far and all. Nothing is said of a score that is no
-    log-odds, nor of more players than can be explained without shap where that is not installed.
+    after how many no other case is begun, once LEAST are done. tell: called with the cases done so far and all. Nothing is said where
+    there are fewer samples than LEAST, of a score that is no log-odds, nor of more players than can be explained without shap where
+    that is not installed.
 
-    Each group has `jaccard`, the mean over `cases`, its `standard_error` (None of a single case), and `least_score`, from which on the
+    Each group has `jaccard`, the mean over `cases`, its `standard_error`, and `least_score`, from which on the
     cases were drawn: it says nothing of lower scores, of other players than `features`, or of fewer steps.
     """
     players, began = players_of(bundle.task), time.monotonic()
@@ -55,16 +56,18 @@ def averages(
     games = {name: [Game.of(bundle, players, Asked(group=name).comparison(bundle, form)) for form in FORMS] for name in groups}
     alike, done = {name: list[float]() for name in groups}, 0
     with one_thread():
-        chosen, least = _cases(bundle, sequences, rows)
+        chosen, lowest = _cases(bundle, sequences, rows)
+        if len(chosen) < LEAST:
+            return {}
         for case in chosen:
             for name, forms in games.items():
                 average, of_rows = (attributed(game, sequences, np.array([case])).values[0, -1] for game in forms)
                 alike[name].append(jaccard(principal(average), principal(of_rows)))
             done += 1
             tell(done, len(chosen))
-            if seconds is not None and time.monotonic() - began > seconds:
+            if done >= LEAST and seconds is not None and time.monotonic() - began > seconds:
                 break
-    return {name: _summed(found) | {"least_score": least} for name, found in alike.items()}
+    return {name: _summed(found) | {"least_score": lowest} for name, found in alike.items()}
 
 
 def _can_be_explained(bundle: Bundle) -> bool:
@@ -83,10 +86,13 @@ def _cases(bundle: Bundle, sequences: Sequences, rows: Rows) -> tuple[Rows, floa
     flagged = int((scores >= bundle.policy.cutoff).sum())
     high = max(flagged, min(CASES, len(some)))
     chosen = some[order[np.unique(np.linspace(0, high - 1, CASES).round().astype(np.int64))]]
-    least = bundle.policy.cutoff if high == flagged else float(scores[order[high - 1]])
-    return np.random.default_rng(0).permutation(chosen), least
+    lowest = bundle.policy.cutoff if high == flagged else float(scores[order[high - 1]])
+    return np.random.default_rng(0).permutation(chosen), lowest
 
 
 def _summed(alike: list[float]) -> dict[str, Any]:
-    error = float(np.std(alike, ddof=1) / len(alike) ** 0.5) if len(alike) > 1 else None
-    return {"cases": len(alike), "jaccard": float(np.mean(alike)), "standard_error": error}
+    return {
+        "cases": len(alike),
+        "jaccard": float(np.mean(alike)),
+        "standard_error": float(np.std(alike, ddof=1) / len(alike) ** 0.5),
+    }

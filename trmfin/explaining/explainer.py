@@ -171,7 +171,7 @@ class Explainer:
         found = {direction: told(task, names, mine, behind[direction], sample, direction) for direction in DIRECTIONS}
         reasons, unmapped = found["raises"]
         residual = float(values.base[place, step] + mine.sum() - row["logits"][step])
-        average = self._average(row["score"])
+        average = self._average(row)
         checks = Checks(
             residual=residual,
             unmapped=unmapped,
@@ -193,13 +193,13 @@ class Explainer:
             "stability": dict(likeness),
         }
 
-    def _average(self, score: float) -> float | None:
+    def _average(self, row: Mapping[str, Any]) -> float | None:
         """How alike the group's average and its rows are, by what the bundle has measured; nan: nothing of this; None: rows are used."""
         if self.asked.form == "rows":
             return None
         measured = self.bundle.card.get("averages", {}).get(self.asked.group)
-        as_measured = self.asked.view == "features" and self.game.steps == self.bundle.network.config.supervision_steps
-        return float(measured["jaccard"]) if measured and as_measured and score >= measured["least_score"] else np.nan
+        as_measured = self.asked.view == "features" and row["step"] == self.bundle.network.config.supervision_steps
+        return float(measured["jaccard"]) if measured and as_measured and row["score"] >= measured["least_score"] else np.nan
 
     def _identity(self, case: Case, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the record is of: sample, data, model."""

@@ -122,8 +122,8 @@ def _explanations(card: Mapping[str, Any]) -> Iterator[str]:
         yield "Principal factors against the average of a comparison group beside those against its rows, mean Jaccard index:"
         yield ""
     for group, found in averages.items():
-        error = "" if found["standard_error"] is None else f" ± {found['standard_error']:.2f}"
-        yield f"- {group} {found['jaccard']:.2f}{error}, of {found['cases']} training samples that score {found['least_score']:.4g} or more"
+        alike = f"{found['jaccard']:.2f} ± {found['standard_error']:.2f}"
+        yield f"- {group} {alike}, of {found['cases']} training samples that score {found['least_score']:.4g} or more"
 
 
 def _triggers(card: Mapping[str, Any]) -> Iterator[str]:
