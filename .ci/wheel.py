@@ -67,6 +67,7 @@ def main() -> None:
         run(python, "-m", "trmfin.prepare", "payment_history", sample / "raw", "--out", "prepared", cwd=elsewhere)
         run(python, "-m", "trmfin.score", sample / "bundle", "prepared", "--out", "run", cwd=elsewhere)
         scored = int(run(python, "-c", COUNTED, cwd=elsewhere))
+        print(run(python, "-m", "trmfin.explain", sample / "run", "--replay", "--bundle", sample / "bundle", cwd=elsewhere))
     if not scored:
         sys.exit("error: the wheel scored no sample")
     print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, scored {scored:,} samples from another folder")

@@ -1,4 +1,6 @@
-"""Does a recursion know when it is wrong? Area under the risk–coverage curve (AURC) of signals of doubt, on real test rows.
+"""Does a recursion know when it is wrong? Area under the risk–coverage curve (AURC) of signals of doubt.
+
+On test rows of the credit file, or of the Handbook's simulated cards.
 
     python tests/benchmarks/doubt.py credit [--networks 5] [--folder build/doubt] > docs/results/doubt.txt
     python tests/benchmarks/doubt.py fraud

@@ -1,4 +1,6 @@
-"""How far explanations can be trusted, on real test rows: sums, noise, other networks, other comparisons, deletion.
+"""How far explanations can be trusted: sums, noise, other networks, other comparisons, deletion.
+
+On test rows of the credit file, or of the Handbook's simulated cards.
 
     python tests/benchmarks/faithful.py credit [--cases 1000] [--folder build/doubt] > docs/results/faithful.txt
     python tests/benchmarks/faithful.py fraud [--riskiest]
