@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trmfin.errors import MissingExtra
 from trmfin.explaining.comparison import FORMS
 from trmfin.explaining.explainer import Asked
-from trmfin.explaining.players import players_of
+from trmfin.explaining.players import Players, players_of
 from trmfin.explaining.reasons import jaccard, principal
 from trmfin.explaining.sampling import attributed, check_sampler
 from trmfin.explaining.shapley import Game
@@ -46,11 +46,11 @@ def averages(
     there are fewer samples than LEAST, of a score that is no log-odds, nor of more players than can be explained without shap where
     that is not installed.
 
-    Each group has `jaccard`, the mean over `cases`, its `standard_error`, and `least_score`, from which on the
-    cases were drawn: it says nothing of lower scores, of other players than `features`, or of fewer steps.
+    Each group has `jaccard`, the mean over `cases` after the last step, its `standard_error`, and `least_score`, from which on the cases
+    were drawn: it says nothing of lower scores, of other players than `features`, or of earlier steps.
     """
     players, began = players_of(bundle.task), time.monotonic()
-    if not (has_log_odds(bundle.task) and _can_be_explained(bundle)):
+    if not (has_log_odds(bundle.task) and _can_be_explained(players)):
         return {}
     groups = bundle.reference["group"].unique(maintain_order=True).to_list()
     games = {name: [Game.of(bundle, players, Asked(group=name).comparison(bundle, form)) for form in FORMS] for name in groups}
@@ -70,9 +70,9 @@ def averages(
     return {name: _summed(found) | {"least_score": lowest} for name, found in alike.items()}
 
 
-def _can_be_explained(bundle: Bundle) -> bool:
+def _can_be_explained(players: Players) -> bool:
     try:
-        check_sampler(players_of(bundle.task))
+        check_sampler(players)
     except MissingExtra:
         return False
     return True
