@@ -99,34 +99,39 @@ class Setting:
     test: np.ndarray
 
     @cached_property
+    def cards(self) -> np.ndarray:
+        """(n,) number of each tested row's card."""
+        return np.unique(self.sequences.group[self.test], return_inverse=True)[1]
+
+    @cached_property
     def drawn(self) -> np.ndarray:
-        """(1 + DRAWN, n) how often each tested row stands in the test set itself, and in each that is drawn card by card."""
-        _, card = np.unique(self.sequences.group[self.test], return_inverse=True)
-        cards = card.max() + 1
-        draws = np.random.default_rng(0).multinomial(cards, np.full(cards, 1 / cards), DRAWN)
-        return np.concatenate((np.ones((1, len(card)), np.float32), draws[:, card].astype(np.float32)))
+        """(1 + DRAWN, cards) how often each card stands in the test set itself, once, and in each set that is drawn card by card."""
+        count = self.cards.max() + 1
+        draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWN)
+        return np.concatenate((np.ones((1, count)), draws)).astype(np.float32)
 
     def judged(self, scores: np.ndarray) -> np.ndarray:
         """(2, 1 + DRAWN) average precision of the new fraud and of the old ones, each against genuine transactions, in each test set."""
         kind, y = self.scenario[self.test], self.y[self.test]
         parts = [(y == 0) | (kind == self.new), (y == 0) | ((y == 1) & (kind != self.new))]
-        return np.stack([precisions(y[part], scores[part], self.drawn[:, part]) for part in parts])
+        return np.stack([precisions(y[part], scores[part], self.cards[part], self.drawn) for part in parts])
 
 
-def precisions(y: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(R,) average precision under each row of weights (R, n), equal scores together."""
-    order = np.argsort(-scores, kind="stable")
-    order = order[: np.flatnonzero(scores[order] >= scores[y == 1].min())[-1] + 1]  # what lies below all frauds changes nothing
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    found = np.empty(len(weights))
-    for first in range(0, len(weights), 50):
-        w = weights[first : first + 50][:, order].astype(np.float64)
-        hits, all_ = (np.cumsum(part, 1)[:, ends] for part in (w * y[order], w))
-        gain = np.diff(hits, axis=1, prepend=0)
-        found[first : first + 50] = (gain * hits / np.maximum(all_, 1e-12)).sum(1) / np.where(
-            hits[:, -1] > 0, hits[:, -1], np.nan
-        )  # no fraud drawn: none
-    return found
+def precisions(y: np.ndarray, scores: np.ndarray, cards: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """(R,) average precision where rows (n,) of each card count as often as it is drawn (R, cards), equal scores together."""
+    levels = np.unique(-scores[y == 1])  # precision is asked at each fraud's score, highest first
+    place = np.searchsorted(levels, -scores)
+    hits, all_ = (
+        np.cumsum(drawn @ counted(cards[rows], place[rows], (drawn.shape[1], len(levels))), 1, np.float64)
+        for rows in ((y == 1), place < len(levels))
+    )
+    found = (np.diff(hits, axis=1, prepend=0) * hits / np.maximum(all_, 1e-12)).sum(1)
+    return found / np.where(hits[:, -1] > 0, hits[:, -1], np.nan)  # no fraud drawn: none
+
+
+def counted(cards: np.ndarray, place: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """How many of the rows are of each card and place."""
+    return np.bincount(cards * shape[1] + place, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float32)
 
 
 def made_ready(world: World, flat: bool = True) -> Setting:

@@ -89,22 +89,20 @@ def test_cases_come_before_the_test_and_training_before_the_cases() -> None:
 
 @given(st.integers(0, 10_000), st.integers(2, 60))
 @settings(max_examples=40, deadline=None)
-def test_average_precision_under_weights_is_that_of_repeated_rows(seed: int, count: int) -> None:
+def test_average_precision_of_drawn_cards_is_that_of_repeated_rows(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)
     y, scores = np.append(random.integers(0, 2, count), [0, 1]), np.round(random.standard_normal(count + 2), 1)
-    weights = random.integers(1, 4, (3, count + 2))
-    expected = [average_precision(np.repeat(y, w), np.repeat(scores, w)) for w in weights]
-    np.testing.assert_allclose(adaptation.precisions(y + 0.0, scores, weights.astype(np.float32)), expected, rtol=1e-6)
+    cards, drawn = random.integers(0, 9, count + 2), random.integers(1, 4, (3, 9))
+    expected = [average_precision(np.repeat(y, often[cards]), np.repeat(scores, often[cards])) for often in drawn]
+    np.testing.assert_allclose(adaptation.precisions(y, scores, cards, drawn.astype(np.float32)), expected, rtol=1e-6)
 
 
 def test_cards_are_drawn_whole() -> None:
     setting = adaptation.made_ready(small(), flat=False)
     group = setting.sequences.group[setting.test]
-    assert (setting.drawn[0] == 1).all() and len(setting.drawn) == 1 + adaptation.DRAWN
-    for card in np.unique(group)[:20]:
-        own = setting.drawn[:, group == card]
-        assert (own == own[:, :1]).all()
-    assert abs(setting.drawn[1:].mean() - 1) < 0.01 and setting.drawn[1:, 0].std() > 0.5
+    assert len(setting.cards) == len(group) and setting.drawn.shape == (1 + adaptation.DRAWN, len(np.unique(group)))
+    assert all(len(np.unique(setting.cards[group == card])) == 1 for card in np.unique(group)[:20])
+    assert (setting.drawn[0] == 1).all() and abs(setting.drawn[1:].mean() - 1) < 0.01 and setting.drawn[1:, 0].std() > 0.5
 
 
 @pytest.mark.parametrize("kind", ["handbook", "windows"])
