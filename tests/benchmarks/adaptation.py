@@ -289,7 +289,7 @@ class Measured:
 def updates(setting: Setting, folder: Path, asked: argparse.Namespace) -> list[Measured]:
     """One a model, number of cases and draw; what was measured before is read from the folder."""
     bundle, found = base_bundle(setting, folder / "base"), list[Measured]()
-    boosters = {kind: trees(setting, kind, setting.train, FIRST_TREES) for kind in asked.trees}
+    boosters = {kind: trees(setting, kind, setting.train, FIRST_TREES) for kind in UPDATES if kind != "windows" or asked.windows}
 
     def add(model: str, cases: int, draw: int, way: Any) -> None:
         one = Measured(model=model, cases=cases, draw=draw, seconds=0.0, scores=np.zeros(0))
@@ -307,7 +307,8 @@ def updates(setting: Setting, folder: Path, asked: argparse.Namespace) -> list[M
     for draw in range(asked.first, asked.first + asked.draws):
         for k in asked.cases:
             cases = np.random.default_rng((draw, k)).choice(setting.cases, k, replace=False)
-            for name, way in ways(setting, bundle, boosters, draw < asked.frozen):
+            here = {kind: booster for kind, booster in boosters.items() if kind != "windows" or draw < asked.windows}
+            for name, way in ways(setting, bundle, here, draw < asked.frozen):
                 add(name, k, draw, partial(way, cases=cases, seed=draw))
             if draw < asked.retrained:
                 add("trm retrained", k, draw, partial(trm_retrained, setting, folder, cases, draw))
@@ -364,7 +365,7 @@ def main() -> None:
     options.add_argument("world", choices=WORLDS)
     options.add_argument("--draws", type=int, default=20)
     options.add_argument("--first", type=int, default=0, help="number of the first draw")
-    options.add_argument("--trees", nargs="*", default=list(UPDATES), choices=list(UPDATES))
+    options.add_argument("--windows", type=int, default=20, help="draws of which trees also learn on the windows, which takes longer")
     options.add_argument("--cases", type=int, nargs="+", default=[5, 20, 50])
     options.add_argument("--frozen", type=int, default=5, help="draws of which parts of the network are also left as they were")
     options.add_argument("--retrained", type=int, default=0, help="draws of which the whole network is trained again, too")
@@ -372,7 +373,7 @@ def main() -> None:
     asked = options.parse_args()
     folder = asked.folder / asked.world
     folder.mkdir(parents=True, exist_ok=True)
-    setting = made_ready(WORLDS[asked.world](), "windows" in asked.trees)
+    setting = made_ready(WORLDS[asked.world](), flat=asked.windows > 0)
     found = updates(setting, folder, asked)
     kinds = setting.scenario[setting.test]
     old = int(((setting.y[setting.test] == 1) & (kinds != setting.new)).sum())
