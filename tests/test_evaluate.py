@@ -16,6 +16,7 @@ from tests.test_train import CONFIG
 from trmfin import train
 from trmfin.command import application
 from trmfin.data.files import sha256_of
+from trmfin.data.prepared import Prepared
 from trmfin.data.simulate.payments import simulate
 from trmfin.evaluate import main
 from trmfin.learn import contest, evaluation
@@ -221,13 +222,27 @@ def test_few_labels_have_their_own_table_and_several_seeds_are_averaged(world: P
 def test_walking_forward_trains_before_each_window_and_tests_inside_it(world: Path, tmp_path: Path) -> None:
     tiny.notes(40, months=6).write(tmp_path / "prepared")
     options = ["--config", world / "recipe.toml", "--baselines", "", "--test-start", "2024-05-15", "--test-days", 30, "--windows", 2]
+    options += ["--train-days", 93]
     result = run(tmp_path / "prepared", "--out", tmp_path / "report", *options)
     assert result.exit_code == 0, result.output
     report, predictions = read(tmp_path / "report")
     assert report["windows"] == ["2024-05-30 to 2024-05-30", "2024-06-29 to 2024-06-29"]
     assert report["notes"] == ["160 of 240 samples are not tested: their target is unknown, or no test window holds them."]
     assert sorted(predictions["sample_id"].str.extract(r"@(\d)").unique()) == ["4", "5"]
-    assert report["protocol"]["words"].startswith("walk forward, 2 windows of 30 days from 2024-05-15")
+    trained = "trained on the 93 days before, of which the last 20 have no label yet"
+    assert report["protocol"]["words"] == f"walk forward, 2 windows of 30 days from 2024-05-15, {trained}, 240 samples"
+
+
+def test_a_window_of_one_answer_is_refused_before_anything_is_trained(world: Path, walked: Path, tmp_path: Path) -> None:
+    data = Prepared.read(walked / "prepared")
+    quiet = pl.col("sample_id").str.ends_with("@5")
+    samples = data.samples.with_columns(target_bad=pl.when(quiet).then(0).otherwise("target_bad").cast(data.samples["target_bad"].dtype))
+    replace(data, samples=samples).write(tmp_path / "prepared")
+    options = ["--test-start", "2024-05-15", "--test-days", 30, "--windows", 2]
+    said = "test window 2024-06-29 to 2024-06-29: 'bad' is 0 in all of its 120 rows"
+    for name, how in (("trained", ["--config", world / "recipe.toml", "--baselines", ""]), ("judged", ["--bundle", walked / "b"])):
+        check_refused(run(tmp_path / "prepared", "--out", tmp_path / name, *how, *options), said)
+        assert not list((tmp_path / name).rglob("*.parquet"))
 
 
 def test_a_bundle_is_judged_as_it_is(world: Path, tmp_path: Path) -> None:

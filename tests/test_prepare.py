@@ -56,6 +56,25 @@ def test_rounded_cells_are_shown_in_one_line_and_recorded(raw: Path, tmp_path: P
     assert "rounded to" not in run(raw, "--out", tmp_path / "q").stdout
 
 
+def test_a_nights_samples_keep_the_events_of_before(raw: Path, tmp_path: Path) -> None:
+    raw.write_bytes(tiny.CSV)
+    assert run(raw, "--out", tmp_path / "all").exit_code == 0
+    whole = Prepared.read(tmp_path / "all")
+    start = whole.samples["as_of"].max().date()
+    result = run(raw, "--out", tmp_path / "night", "--samples-from", start)
+    assert result.exit_code == 0 and f"{whole.events.height} events, 1 samples as of {start} or later" in result.stdout, result.output
+    night = Prepared.read(tmp_path / "night")
+    assert night.samples.equals(whole.samples.filter(pl.col("sample_id") == "A@2024-02")) and night.events.equals(whole.events)
+    assert night.manifest["samples_from"] == start.isoformat() and "samples_from" not in whole.manifest
+    for day, said in (
+        ("2999-01-01", "none of 3 samples is as of that day or later, they are as of 2024-"),
+        ("May", "expected a day such as"),
+    ):
+        refused = run(raw, "--out", tmp_path / "none", "--samples-from", day)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1) and f"--samples-from {day}" in refused.stderr.replace("'", "")
+        assert said in refused.stderr and not (tmp_path / "none" / "manifest.json").exists()
+
+
 def test_too_many_rejects_stop_and_are_written(raw: Path, tmp_path: Path) -> None:
     result = run(raw, "--out", tmp_path / "p")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)

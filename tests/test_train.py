@@ -419,6 +419,7 @@ def test_a_window_without_samples_is_one_line(world: Path, tmp_path: Path, optio
             "--max-seconds, --resume: of no effect with --from",
         ),
         (["--from", "{bundle}", "--cases", "{cases}", "--config", "{recipe}"], "changes the network's shape"),
+        (["--from", "{bundle}", "--cases", "{cases}", "--config", "{idle}"], "pretrain_epochs and least_negatives would do nothing"),
         (["--from", "{bundle}", "--cases", "{missing}"], "nothing.csv"),
         (["--from", "{bundle}", "--cases", "{ragged}"], "1 rows have not as many fields as the header (first: line 3)"),
         (["--from", "{missing}", "--cases", "{cases}"], "no such folder"),
@@ -428,8 +429,9 @@ def test_adapting_refuses_what_it_would_not_heed_and_files_that_cannot_be_read(
     world: Path, tmp_path: Path, options: list[str], said: str
 ) -> None:
     (tmp_path / "recipe.toml").write_text("[model]\nwidth = 64")
+    (tmp_path / "idle.toml").write_text("[training]\npretrain_epochs = 50\nleast_negatives = 9\nnegative_share = 0.5")
     (tmp_path / "ragged.csv").write_text("sample_id,by\nc1@0,x\nc2@0,x,y\n")
     paths = {"bundle": world / "bundle", "cases": cases_of(world, tmp_path / "cases.csv"), "recipe": tmp_path / "recipe.toml"}
-    paths |= {"missing": tmp_path / "nothing.csv", "ragged": tmp_path / "ragged.csv"}
+    paths |= {"missing": tmp_path / "nothing.csv", "ragged": tmp_path / "ragged.csv", "idle": tmp_path / "idle.toml"}
     check_refused(run(world, "--out", tmp_path / "new", *(option.format(**paths) for option in options), config=False), said)
     assert not (tmp_path / "new" / "manifest.json").exists()

@@ -172,7 +172,7 @@ def _contest(use: Use, data: Prepared, protocol: Protocol, config: Path | None, 
     from trmfin.learn.contest import Contest
     from trmfin.learn.recipe import Recipe
     from trmfin.sequences.sequences import build
-    from trmfin.sequences.splits import protocol_splits
+    from trmfin.sequences.splits import check_delay, protocol_splits
 
     recipe, sequences = Recipe.chosen(use.recipe, use.name, config=config), build(data, use.task)
     times = len(set(sequences.as_of.tolist()))
@@ -181,6 +181,7 @@ def _contest(use: Use, data: Prepared, protocol: Protocol, config: Path | None, 
             f"{sequences.task.name}: samples have {times} different as_of, and folds without time would tell training what came later; "
             "give --test-start and --test-days, so that training ends before testing begins"
         )
+    check_delay(sequences, protocol)
     splits = protocol_splits(sequences, protocol)
     return Contest(sequences=sequences, features=use.challenger_features(data), recipe=recipe, splits=splits, workers=workers)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trmfin.command import run
-from trmfin.errors import RunError
+from trmfin.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     from trmfin.data.prepared import Intake, Prepared
@@ -28,6 +28,10 @@ def main(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write: events, samples, rejects and manifest.json.")],
     max_reject_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Stop where more of the rows than this are rejected.")] = 0.10,
+    samples_from: Annotated[
+        str,
+        typer.Option(help="Keep the samples as of this day on, YYYY-MM-DD (UTC): a night's. Events of before stay, as their histories."),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier prepare wrote to the folder.")] = False,
 ) -> None:
     """Read raw files, keep the rows that fit, and write them as events and samples.
@@ -41,12 +45,14 @@ def main(
     Example:
       python -m trmfin.prepare payment_history clients.csv --out prepared/
       python -m trmfin.prepare payment_history clients.csv --out prepared/ --max-reject-share 0.02 --force
+      python -m trmfin.prepare transactions export.csv --out tonight/ --samples-from 2018-08-14
     """
     from trmfin.data.prepared import assemble, check_share, read_raws, take_in, write_rejects
     from trmfin.data.simulate import read_truth
     from trmfin.scoring.folder import locked
     from trmfin.shipped import load_pipeline
 
+    start = _day(samples_from)
     _check_free(out, force)
     use = load_pipeline(pipeline)
     now = datetime.now(UTC)
@@ -56,11 +62,36 @@ def main(
         if intake.too_many(max_reject_share):
             write_rejects(intake.rejects, out)
             check_share(intake, max_reject_share, f"every rejected row is in {out / 'rejects.parquet'}")
-        prepared = assemble(use, intake, now)
+        prepared = _from(start, assemble(use, intake, now))
         if raw.is_dir():
             prepared = replace(prepared, truth=read_truth(raw, prepared.samples))
         prepared.write(out)
     _report(intake, prepared, out)
+
+
+def _day(samples_from: str) -> date | None:
+    try:
+        return date.fromisoformat(samples_from) if samples_from else None
+    except ValueError as error:
+        raise ConfigError(f"--samples-from {samples_from!r}: expected a day such as 2018-08-14") from error
+
+
+def _from(start: date | None, prepared: Prepared) -> Prepared:
+    """The same with only those samples that are as of a day or later, which the manifest tells. Raises DataError where there is none."""
+    import polars as pl
+
+    if start is None:
+        return prepared
+    kept = prepared.samples.filter(pl.col("as_of").dt.date() >= start)
+    if kept.is_empty():
+        first, last = (
+            f"{time:%Y-%m-%d}" for time in prepared.samples.select(first=pl.col("as_of").min(), last=pl.col("as_of").max()).row(0)
+        )
+        raise DataError(
+            f"--samples-from {start}: none of {prepared.samples.height:,} samples is as of that day or later, they are as of {first} to "
+            f"{last}; choose an earlier day"
+        )
+    return replace(prepared, samples=kept, manifest={**prepared.manifest, "samples_from": start.isoformat()})
 
 
 def _check_free(out: Path, force: bool) -> None:
@@ -101,7 +132,8 @@ def _report(intake: Intake, prepared: Prepared, out: Path) -> None:
         typer.echo(f"{count:>8,}  {text} (line {line})")
     if len(intake.rules) > LISTED:
         typer.echo(f"{'':>8}  and {len(intake.rules) - LISTED} more rules")
-    typer.echo(f"\nwrote {out}: {prepared.events.height:,} events, {prepared.samples.height:,} samples")
+    since = f" as of {start} or later" if (start := prepared.manifest.get("samples_from")) else ""
+    typer.echo(f"\nwrote {out}: {prepared.events.height:,} events, {prepared.samples.height:,} samples{since}")
     if intake.rejects.height:
         typer.echo(f"rejected rows, with line and reasons: {out / 'rejects.parquet'}")
 

@@ -84,7 +84,7 @@ def main(
         raise ConfigError(f"--preset {preset} and --config {config}: name the preset inside the file")
     _check_adapting(base, cases, {"--preset": preset, "--max-seconds": max_seconds, "--until": until, "--resume": resume})
     use = load_pipeline(pipeline)
-    recipe = Recipe.chosen(use.recipe, use.name, preset_name=preset, config=config, seed=seed)
+    recipe = Recipe.chosen(use.recipe, use.name, preset_name=preset, config=None if base else config, seed=seed)
     window = _window(use.protocol, until, train_days=train_days, delay_days=delay_days)
     _found(out)
     data = Prepared.read(prepared)
@@ -152,12 +152,13 @@ def _averages(bundle: Bundle, sequences: Sequences, seconds: float | None) -> di
 
 
 def _rows(sequences: Sequences, window: Protocol) -> NDArray[np.int64]:
-    """The rows of a window. Raises DataError where there is none, although some samples have a known target."""
+    """The rows of a window. Raises DataError where there is none, although some samples have a known target, and as `check_delay`."""
     import numpy as np
 
     from trmfin.learn.training import data_window
-    from trmfin.sequences.splits import rows_trained
+    from trmfin.sequences.splits import check_delay, rows_trained
 
+    check_delay(sequences, window)
     rows, labelled = rows_trained(sequences, window), np.flatnonzero(sequences.known)
     if len(labelled) and not len(rows):
         found, days = data_window(sequences, labelled), window.train_days
@@ -173,7 +174,6 @@ def _adapted(base: Path, cases: Path, sequences: Sequences, config: Path | None,
     """The bundle at `base`, adapted to the cases of a file."""
     from trmfin.learn.adapt import adapt, adapting_recipe, case_rows, read_cases, rehearsable
     from trmfin.learn.bundle import Bundle
-    from trmfin.learn.recipe import Recipe
     from trmfin.progress import TrainingProgress
 
     bundle = Bundle.load(base)
@@ -181,11 +181,7 @@ def _adapted(base: Path, cases: Path, sequences: Sequences, config: Path | None,
         raise ConfigError(
             f"--from {base}: its task {bundle.task.name!r} is not the pipeline's; adapt it with the pipeline it was trained by"
         )
-    recipe = adapting_recipe(bundle, seed)
-    if config is not None:
-        recipe = Recipe.from_toml(config, seed, recipe)
-    if recipe.model != bundle.network.config:
-        raise ConfigError(f"--config {config}: changes the network's shape, which adapting leaves as it is; leave [model] out")
+    recipe = adapting_recipe(bundle, seed, config)
     rows, before = case_rows(sequences, read_cases(cases)), rehearsable(bundle, sequences)
     with TrainingProgress(recipe.model.members) as progress:
         return adapt(bundle, sequences, rows, before, recipe, workers=workers, tell=progress.tell)

@@ -227,7 +227,7 @@ def test_too_few_of_a_class_to_calibrate_are_told_before_training(monkeypatch: p
     rare = prepared.samples.with_columns(target_bad=(pl.int_range(64) == 5).cast(pl.Float64))
     sequences = build(replace(prepared, samples=rare), TASK)
     said = "of 16 held-out samples [01] are of the rarer class of 'bad'; calibration needs at least 2 of each, so give more labelled"
-    with pytest.raises(DataError, match=f"{said} samples of that class, or up to 8 members$"):
+    with pytest.raises(DataError, match=f"{said} samples of that class, or hold out more of them: members = 8 under .model. of --config$"):
         learn(sequences, np.arange(64), RECIPE)
     with pytest.raises(DataError, match="of 64 held-out samples 1 are .* samples of that class$"):
         learn(sequences, np.arange(64), replace(RECIPE, model=replace(MODEL, members=8)))

@@ -15,10 +15,11 @@ from sklearn.preprocessing import StandardScaler
 from trmfin import Prepared
 from trmfin.data.files import raw_from_frame
 from trmfin.data.prepared import apply, read_raws
+from trmfin.errors import DataError
 from trmfin.learn.alerts import Queue, attainable
 from trmfin.learn.metrics import auc, average_precision
 from trmfin.sequences.sequences import build
-from trmfin.sequences.splits import protocol_splits
+from trmfin.sequences.splits import check_delay, protocol_splits
 from trmfin.sequences.transforms import DAY
 from trmfin.shipped import load_pipeline
 
@@ -132,6 +133,15 @@ def test_transactions_without_a_verdict_are_not_counted_at_the_terminal() -> Non
     made = (prepared(table(*STREAM)), prepared(table(*((*row[:4], None) for row in STREAM))))
     judged, open_ones = (USE.challenger_features(each).select(counts) for each in made)
     assert judged.sum_horizontal().sum() > 0 and open_ones.sum_horizontal().sum() == 0
+
+
+def test_a_delay_is_not_longer_than_that_of_the_verdicts_that_histories_tell() -> None:
+    sequences = build(prepared(table(*STREAM)), USE.task)
+    check_delay(sequences, USE.protocol)
+    with pytest.raises(
+        DataError, match="delay_days: found 14, but labels are known after 7 days .* histories tell fraud_time, genuine_time, verdict"
+    ):
+        check_delay(sequences, replace(USE.protocol, delay_days=14))
 
 
 @cache

@@ -10,7 +10,17 @@ from tests.worlds import card_and_shop, grid, monthly_panel
 from trmfin.errors import DataError
 from trmfin.sequences.protocol import Protocol
 from trmfin.sequences.sequences import build
-from trmfin.sequences.splits import not_known_bad, protocol_splits, rows_tested, rows_trained, stratified_folds, walk_forward
+from trmfin.sequences.splits import (
+    check_answers,
+    check_delay,
+    label_delay,
+    not_known_bad,
+    protocol_splits,
+    rows_tested,
+    rows_trained,
+    stratified_folds,
+    walk_forward,
+)
 from trmfin.sequences.transforms import DAY, NEVER
 
 ONE_TIME = np.zeros(200, np.int64)
@@ -92,8 +102,12 @@ def test_groups_that_are_tested_can_be_kept_out_of_training() -> None:
 
 
 def test_a_window_without_training_or_test_rows_is_named() -> None:
-    with pytest.raises(DataError, match="1970-01-10.*0 test rows"):
-        walk_forward(days(0), days(0), starts=days(9), test_span=DAY)
+    with pytest.raises(
+        DataError, match="1970-01-10.*0 test rows.*known target are as of 1970-01-01 to 1970-01-03, and none .* than 2 days;"
+    ):
+        walk_forward(days(0, 2), days(3, 4), starts=days(9), test_span=DAY)
+    with pytest.raises(DataError, match="0 training and 0 test rows.*No sample has a known target; choose"):
+        walk_forward(days(0), np.array([NEVER]), starts=days(9), test_span=DAY)
 
 
 def test_a_protocol_of_days_becomes_rows() -> None:
@@ -175,5 +189,31 @@ def test_training_needs_nothing_to_test_and_testing_nothing_to_train_on() -> Non
     late, early = (Protocol(kind="walk_forward", folds=1, test_start=day, test_days=1) for day in ("2030-01-01", "2024-01-01"))
     assert rows_trained(sequences, late).tolist() == list(range(20)) and len(rows_trained(sequences, early)) == 0
     assert rows_tested(sequences, early)[0].tolist() == [0, 1]
-    with pytest.raises(DataError, match="walk forward from 2030-01-01.*no test row with a known target in 1 days"):
+    with pytest.raises(
+        DataError, match="walk forward from 2030-01-01.*no test row with a known target in 1 days.*as of 2024-01-01 to 2024-01-10"
+    ):
         rows_tested(sequences, late)
+
+
+def test_labels_are_held_back_no_longer_than_features_that_tell_the_same() -> None:
+    sequences = build(*card_and_shop())
+    protocol = Protocol(kind="walk_forward", folds=1, test_start="2024-01-08", test_days=1, delay_days=3)
+    assert label_delay(sequences) == 3 * DAY
+    check_delay(sequences, protocol)
+    with pytest.raises(
+        DataError, match="delay_days: found 4, but labels are known after 3 days in the prepared data, by which histories tell fraud, too"
+    ):
+        check_delay(sequences, replace(protocol, delay_days=4))
+    panel = build(*monthly_panel())  # none of its columns is late
+    check_delay(panel, replace(protocol, delay_days=400))
+
+
+def test_a_window_whose_rows_have_one_answer_is_named() -> None:
+    sequences = build(*card_and_shop())
+    y = sequences.targets.values["fraud"]
+    both = [np.array([0, 1]), np.arange(20)]
+    check_answers(sequences, both)
+    for answer in (0, 1):
+        rows = np.flatnonzero(y == answer)
+        with pytest.raises(DataError, match=f"test window 2024-01-.. to 2024-01-..: 'fraud' is {answer} in all of its {len(rows)} rows"):
+            check_answers(sequences, [*both, rows])

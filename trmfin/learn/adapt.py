@@ -21,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trmfin.data.files import read_raw
-from trmfin.errors import DataError, TaskError
+from trmfin.errors import ConfigError, DataError, TaskError
 from trmfin.learn.bundle import Bundle
 from trmfin.learn.calibrate import probability
 from trmfin.learn.checkpoint import Weights
@@ -40,6 +40,7 @@ A_CASE, ALL_CASES = 0.004, 0.1  # share of what is learnt from: more teaches fas
 REHEARSED = 8_000  # rows of before, at most, drawn anew by each member
 MISTAKEN, MORE_OFTEN = 1 / 12, 4  # as a share of them, those known to be no whose scores rose most; how often the second round has these
 JUDGED = 512  # rows that the end of an adaptation is looked at on
+IDLE = ("pretrain_epochs", "least_negatives")  # of a training's settings, what adapting does not look at
 ADAPTING: dict[str, Any] = {  # over the training that the bundle had
     "steps": 150,  # of each round
     "batch_size": 64,
@@ -53,10 +54,21 @@ ADAPTING: dict[str, Any] = {  # over the training that the bundle had
 }
 
 
-def adapting_recipe(bundle: Bundle, seed: int) -> Recipe:
-    """The bundle's shape, and its training made short. `Recipe.from_toml` may change it further."""
+def adapting_recipe(bundle: Bundle, seed: int, config: Path | None = None) -> Recipe:
+    """The bundle's shape, and its training made short; config: a file that says otherwise, as `Recipe.from_toml` reads it.
+
+    Raises ConfigError as that does, and where the file changes the shape, or what no adaptation looks at.
+    """
     training = {name: value for name, value in bundle.card["training"].items() if name not in ("epochs", "seed")}
-    return Recipe(model=bundle.network.config, training=TrainSettings.from_json(training | ADAPTING | {"seed": seed}))
+    base = Recipe(model=bundle.network.config, training=TrainSettings.from_json(training | ADAPTING | {"seed": seed}))
+    if config is None:
+        return base
+    recipe = Recipe.from_toml(config, seed, base)
+    if recipe.model != base.model:
+        raise ConfigError(f"--config {config}: changes the network's shape, which adapting leaves as it is; leave [model] out")
+    if idle := [name for name in IDLE if getattr(recipe.training, name) != getattr(base.training, name)]:
+        raise ConfigError(f"--config {config}: {' and '.join(idle)} would do nothing: adapting does not pre-train nor thin anew")
+    return recipe
 
 
 def read_cases(path: Path) -> pl.DataFrame:

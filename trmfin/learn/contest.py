@@ -39,7 +39,7 @@ from trmfin.model.network import Network
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.protocol import Protocol
 from trmfin.sequences.sequences import Sequences, build
-from trmfin.sequences.splits import Split, rows_tested
+from trmfin.sequences.splits import Split, check_answers, check_delay, rows_tested
 from trmfin.sequences.task import Task
 
 NETWORKS = ("trm", "scratch", "tiny", "gru")  # scratch: the recipe without pre-training
@@ -134,14 +134,17 @@ def window_names(contest: Contest) -> list[str]:
 def bundle_predictions(bundle: Bundle, prepared: Prepared, protocol: Protocol | None = None) -> pl.DataFrame:
     """A bundle's predictions, in the layout of `hold`: for all samples with a known target, or window by window for those tested.
 
-    protocol: one that walks forward. Raises DataError where there is nothing to judge, and as `rows_tested` does.
+    protocol: one that walks forward. Raises DataError where there is nothing to judge, and as `rows_tested` and the checks of splits do.
     """
     check_binary(bundle.task)
     sequences = build(prepared, bundle.task).aligned(bundle.fitted)
     if not sequences.known.any():
         raise DataError(f"samples: none has a known target {bundle.task.primary!r}; a bundle can only be judged on known targets")
-    parts = []
-    for fold, rows in enumerate((np.flatnonzero(sequences.known),) if protocol is None else rows_tested(sequences, protocol)):
+    if protocol is not None:
+        check_delay(sequences, protocol)
+    tests, parts = (np.flatnonzero(sequences.known),) if protocol is None else rows_tested(sequences, protocol), []
+    check_answers(sequences, tests)
+    for fold, rows in enumerate(tests):
         p = probability(bundle.calibration.apply(primary_logits(bundle.network, sequences, rows)))
         parts.append(_frame(sequences, Entry(model="trm", seed=0, fold=fold), rows, p, 0.0))
     return pl.concat(parts)

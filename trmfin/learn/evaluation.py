@@ -22,7 +22,9 @@ from trmfin.learn.fit import Progress
 from trmfin.learn.policy import Costs, Policy
 from trmfin.learn.training import moment
 from trmfin.sequences.protocol import Protocol
+from trmfin.sequences.splits import check_answers, label_delay
 from trmfin.sequences.task import Task
+from trmfin.sequences.transforms import DAY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,10 @@ class Evaluation:
 def entries(contest: Contest, baselines: list[str], seeds: int, sizes: list[int], draws: int) -> tuple[list[Entry], list[Entry]]:
     """All that is to be trained: on all labels, and on few.
 
-    sizes: numbers of labels, each drawn `draws` times. Raises ConfigError where a fold has fewer.
+    sizes: numbers of labels, each drawn `draws` times. Raises ConfigError where a fold has fewer, DataError where a fold tests one
+    answer only.
     """
+    check_answers(contest.sequences, (split.test for split in contest.splits))
     folds = range(len(contest.splits))
     quick = (*CHALLENGERS, WINDOWS)  # first: they find bad data before hours of training
     names = sorted(["trm", *baselines], key=lambda name: name not in quick)
@@ -74,7 +78,7 @@ def of_contest(
     truth = _truth(data, contest.sequences.task)
     predictions, drawn_few = hold(contest, full, folder, tell), hold(contest, few, folder, tell) if few else None
     report = {
-        "protocol": protocol.to_json() | {"words": _words(protocol, len(contest.sequences))},
+        "protocol": protocol.to_json() | {"words": _words(protocol, len(contest.sequences), label_delay(contest.sequences))},
         "models_made_by": (made_by := makers(full + few, folder)),
         "notes": numbers.notes(predictions, drawn_few, len(contest.sequences)) + numbers.strangers(made_by, maker()),
         "windows": window_names(contest),
@@ -185,12 +189,16 @@ def _value(task: Task, samples: pl.DataFrame) -> str | None:
     return next((name for name in task.money if name in samples.columns), None)
 
 
-def _words(protocol: Protocol, samples: int) -> str:
+def _words(protocol: Protocol, samples: int, least_delay: int = 0) -> str:
+    """least_delay: microseconds that labels take at least, which shorten training where the protocol allows them less."""
     if protocol.kind == "stratified":
         return f"{protocol.folds} stratified folds, seed {protocol.seed}, {samples:,} samples"
     windows = f"{protocol.folds} windows" if protocol.folds > 1 else "1 window"
     parts = [f"walk forward, {windows} of {protocol.test_days} days from {protocol.test_start}"]
-    parts += [f"trained on the {protocol.train_days} days before"] if protocol.train_days else []
+    if protocol.train_days:
+        unlabelled = -(-least_delay // DAY) - protocol.delay_days
+        short = f", of which the last {unlabelled} have no label yet" if unlabelled > 0 else ""
+        parts.append(f"trained on the {protocol.train_days} days before{short}")
     parts += [f"labels known after {protocol.delay_days} days"] if protocol.delay_days else []
     if protocol.known_from_days:
         parts.append(f"without groups known to be bad by labels from {protocol.known_from_days} days before that on")

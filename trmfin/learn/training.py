@@ -170,7 +170,9 @@ def _more(sequences: Sequences, labelled: NDArray[np.int64], members: int) -> st
     """What holds out more samples of the rarer class."""
     if hold_out_latest(sequences, labelled, members):
         return "more samples of that class among the latest, which all members hold out"
-    return "more labelled samples of that class" + (f", or up to {LEAST_FOLDS} members" if members < LEAST_FOLDS else "")
+    return "more labelled samples of that class" + (
+        f", or hold out more of them: members = {LEAST_FOLDS} under [model] of --config" if members < LEAST_FOLDS else ""
+    )
 
 
 def calibrated(sequences: Sequences, ensemble: TrainedEnsemble) -> Calibration:

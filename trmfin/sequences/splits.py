@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ def walk_forward(
         if not (train.any() and test.any()):
             raise DataError(
                 f"walk forward from {np.datetime64(int(start), 'us')}Z: {train.sum()} training and {test.sum()} test rows with known "
-                "targets; expected at least one of each (are the spans, the embargo or the delay too long?)"
+                f"targets; expected at least one of each. {_labelled(as_of, known_at)}; choose another first day among them, or other spans"
             )
         splits.append(Split(train=np.flatnonzero(train), test=np.flatnonzero(test)))
     return tuple(splits)
@@ -145,6 +146,37 @@ def protocol_splits(sequences: Sequences, protocol: Protocol) -> tuple[Split, ..
     return tuple(replace(split, test=test) for split, test in zip(splits, tests, strict=True))
 
 
+def check_delay(sequences: Sequences, protocol: Protocol) -> None:
+    """Raises DataError where a protocol holds labels back longer than the data do whose histories tell late columns, verdicts for example.
+
+    Features would know then what training does not yet.
+    """
+    shortest, late = label_delay(sequences), ", ".join(sorted(sequences.events.late))
+    if late and protocol.delay_days * DAY > shortest:
+        raise DataError(
+            f"protocol, delay_days: found {protocol.delay_days}, but labels are known after {shortest / DAY:g} days in the prepared data, "
+            f"by which histories tell {late}, too; expected no more: prepare the data with the longer delay"
+        )
+
+
+def label_delay(sequences: Sequences) -> int:
+    """Microseconds from as_of to the primary target's known_at, the least there is; 0 where no target is known."""
+    known = sequences.known
+    return int((sequences.targets.known_at[sequences.task.primary] - sequences.as_of)[known].min()) if known.any() else 0
+
+
+def check_answers(sequences: Sequences, tests: Iterable[Int]) -> None:
+    """Raises DataError where the test rows of a window all have the same answer: no metric compares these. For a binary target."""
+    primary = sequences.task.primary
+    for rows in tests:
+        if len(found := np.unique(sequences.targets.values[primary][rows])) < 2:
+            first, last = (np.datetime64(int(time), "us").astype("datetime64[D]") for time in np.sort(sequences.as_of[rows])[[0, -1]])
+            raise DataError(
+                f"test window {first} to {last}: {primary!r} is {found[0]:g} in all of its {len(rows):,} rows, and metrics compare rows of "
+                "both answers; choose other days, longer or fewer windows"
+            )
+
+
 def rows_trained(sequences: Sequences, protocol: Protocol) -> Int:
     """What the first split of a protocol that walks forward trains on, whether there is anything to test or not.
 
@@ -167,10 +199,19 @@ def rows_tested(sequences: Sequences, protocol: Protocol) -> tuple[Int, ...]:
         tests.append(np.flatnonzero(known & (as_of >= start) & (as_of < start + span)))
         if not len(tests[-1]):
             raise DataError(
-                f"walk forward from {np.datetime64(int(start), 'us')}Z: no test row with a known target in {protocol.test_days} days; "
-                "choose days that the prepared samples have"
+                f"walk forward from {np.datetime64(int(start), 'us')}Z: no test row with a known target in {protocol.test_days} days. "
+                f"{_labelled(as_of, sequences.targets.known_at[sequences.task.primary])}; choose days among them"
             )
     return _without_known_bad(sequences, protocol, tuple(tests))
+
+
+def _labelled(as_of: Int, known_at: Int) -> str:
+    """When samples have known targets, for errors."""
+    if not (labelled := known_at != NEVER).any():
+        return "No sample has a known target"
+    first, last = (np.datetime64(int(time), "us").astype("datetime64[D]") for time in (as_of[labelled].min(), as_of[labelled].max()))
+    shortest = (known_at - as_of)[labelled].min() / DAY
+    return f"Samples with a known target are as of {first} to {last}, and none is known in less than {shortest:g} days"
 
 
 def _room(protocol: Protocol) -> tuple[int | None, int, int, int]:
