@@ -18,7 +18,7 @@ def test_the_example_of_a_stream_runs(checkout: Path, tmp_path: Path) -> None:
     use = load_pipeline("transactions")
     prepared = apply(use, {"transactions": raw_from_frame(raw, "raw")}, datetime(2030, 1, 1, tzinfo=UTC))
     (tmp_path / "build").mkdir()
-    bundle_for(prepared, use.task).save(tmp_path / "build" / "cards-bundle")
+    bundle_for(prepared, use.task).save(tmp_path / "build" / "sample-model")
     (example,) = re.findall(r"```python\n(.*?)```", (checkout / "docs" / "streaming.md").read_text(encoding="utf-8"), re.DOTALL)
     done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

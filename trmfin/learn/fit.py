@@ -88,8 +88,7 @@ def fit(
     run = start(sequences, train, fitted, model, settings, initial, max_seconds, device)
     if compiled:
         run.network.core.compile_blocks()
-    clock = run.clock
-    identity = saved.identity(sequences, train, validation, model, settings) if checkpoint else ""
+    clock, identity = run.clock, saved.identity(sequences, train, validation, model, settings) if checkpoint else ""
     if checkpoint is not None and checkpoint.exists():
         saved.load(checkpoint, run, identity=identity)
     advance = slot_step if settings.refill else loop_step
