@@ -25,6 +25,9 @@ gained, lost    against the model's own base
 less            TRM's AP less the other's on the same draws of cases, with the interval of that difference
 labels          that must be known of the new fraud; CPU s: of one update, in one thread
 
+How `train --from` and the trees' updates are set was found on draws 1000 to 1002, 100 and earlier ones of these two worlds, on the same
+test days (docs/log.md): what a setting owes to them no draw of cases can tell.
+
 What was measured is kept in the folder and not measured again for the same base; another commit's belongs in another folder.
 """
 
@@ -55,7 +58,7 @@ UPDATES = {  # of trees: kind → shares of the frauds' weight that cases have, 
     "windows": {"warm": ((0.25,), 40), "anew": ((0.75,), 250)},
 }
 TREES = {"objective": "binary", "learning_rate": 0.03, "num_leaves": 15, "num_threads": 1, "deterministic": True, "verbosity": -1}
-SLOW_CASES = 20  # with which trees learn on windows, too, which takes them four times as long
+SLOW_CASES = 20  # with which trees learn on windows, too, which takes them longer
 LIKELIEST = 0.05  # of the test rows, that are asked of all members
 FIRST_TREES, DRAWN = 250, 1_000  # of a base; bootstrap draws
 
