@@ -13,9 +13,9 @@ bad by then are left out, as the Handbook's protocol does. All others are tested
 
 trm adapted     `python -m trmfin.train … --from BUNDLE --cases FILE`, as its defaults are, rehearsing the base's 31 days
 trm frozen …    the same, these parts of the network left as they were (the first --frozen draws)
-trm retrained   the whole training again, the cases among its samples (--retrained draws, none by default: minutes each)
+trm retrained   the whole training again, the cases among its samples (--retrained draws of 20 cases, none by default: minutes each)
 handbook        LightGBM on the Handbook's fifteen features
-windows         LightGBM on the flattened windows that the network sees, summaries included
+windows         LightGBM on the flattened windows that the network sees, summaries included (--windows draws of 20 cases)
   warm          trees added to the base's, on its 31 days and the cases, which weigh as much as told, of the frauds' weight
   anew          all trees anew, the cases among the samples, weighing as much as told
 
@@ -58,7 +58,7 @@ UPDATES = {  # of trees: kind → shares of the frauds' weight that cases have, 
     "windows": {"warm": ((0.25,), 40), "anew": ((0.75,), 250)},
 }
 TREES = {"objective": "binary", "learning_rate": 0.03, "num_leaves": 15, "num_threads": 1, "deterministic": True, "verbosity": -1}
-SLOW_CASES = 20  # with which trees learn on windows, too, which takes them longer
+SLOW_CASES = 20  # with which trees learn on windows, too, and the whole network is trained again: both take longer
 LIKELIEST = 0.05  # of the test rows, that are asked of all members
 FIRST_TREES, DRAWN = 250, 1_000  # of a base; bootstrap draws
 
@@ -315,7 +315,7 @@ def updates(setting: Setting, folder: Path, asked: argparse.Namespace) -> list[M
             here = {kind: booster for kind, booster in boosters.items() if kind != "windows" or (k == SLOW_CASES and draw < asked.windows)}
             for name, way in ways(setting, bundle, here, draw < asked.frozen):
                 add(name, k, draw, partial(way, cases=cases, seed=draw))
-            if draw < asked.retrained:
+            if k == SLOW_CASES and draw < asked.retrained:
                 add("trm retrained", k, draw, partial(trm_retrained, setting, folder, cases, draw))
     return found
 
@@ -373,7 +373,7 @@ def main() -> None:
     options.add_argument("--windows", type=int, default=20, help="draws of 20 cases of which trees also learn on the windows")
     options.add_argument("--cases", type=int, nargs="+", default=[5, 20, 50])
     options.add_argument("--frozen", type=int, default=5, help="draws of which parts of the network are also left as they were")
-    options.add_argument("--retrained", type=int, default=0, help="draws of which the whole network is trained again, too")
+    options.add_argument("--retrained", type=int, default=0, help="draws of 20 cases of which the whole network is trained again")
     options.add_argument("--folder", type=Path, default=Path("build/adaptation"))
     asked = options.parse_args()
     folder = asked.folder / asked.world
