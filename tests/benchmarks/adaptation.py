@@ -125,17 +125,16 @@ def precisions(y: np.ndarray, scores: np.ndarray, cards: np.ndarray, drawn: np.n
     """(R,) average precision where rows (n,) of each card count as often as it is drawn (R, cards), equal scores together."""
     levels = np.unique(-scores[y == 1])  # precision is asked at each fraud's score, highest first
     place = np.searchsorted(levels, -scores)
-    hits, all_ = (
-        np.cumsum(drawn @ counted(cards[rows], place[rows], (drawn.shape[1], len(levels))), 1, np.float64)
-        for rows in ((y == 1), place < len(levels))
-    )
+    hits, all_ = (reached(cards[rows], place[rows], drawn, len(levels)) for rows in (y == 1, place < len(levels)))
     found = (np.diff(hits, axis=1, prepend=0) * hits / np.maximum(all_, 1e-12)).sum(1)
     return found / np.where(hits[:, -1] > 0, hits[:, -1], np.nan)  # no fraud drawn: none
 
 
-def counted(cards: np.ndarray, place: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """How many of the rows are of each card and place."""
-    return np.bincount(cards * shape[1] + place, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float32)
+def reached(cards: np.ndarray, place: np.ndarray, drawn: np.ndarray, places: int) -> np.ndarray:
+    """(R, places) how many of the rows are at a place or before it, where each counts as often as its card is drawn."""
+    present, card = np.unique(cards, return_inverse=True)
+    counts = np.bincount(card * places + place, minlength=len(present) * places).reshape(-1, places)
+    return np.cumsum(drawn[:, present] @ counts.astype(np.float32), 1, np.float64)
 
 
 def made_ready(world: World, flat: bool = True) -> Setting:
