@@ -94,7 +94,7 @@ def answered(answer: pl.Expr) -> Prepared:
 
 
 RARER = "held-out samples 0 are of the rarer class of 'bad'; calibration needs at least 2 of each"
-BOTH = "training rows both"  # what a challenger, which is trained first, says of one class
+BOTH = "in all of its 32 rows, and metrics compare rows of both answers"  # said before anything is trained
 
 
 @pytest.mark.parametrize(
