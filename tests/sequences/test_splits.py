@@ -204,6 +204,8 @@ def test_labels_are_held_back_no_longer_than_features_that_tell_the_same() -> No
         DataError, match="delay_days: found 4, but labels are known after 3 days in the prepared data, by which histories tell fraud, too"
     ):
         check_delay(sequences, replace(protocol, delay_days=4))
+    known_at = {"fraud": np.full(len(sequences), NEVER)}
+    check_delay(replace(sequences, targets=replace(sequences.targets, known_at=known_at)), protocol)  # no label says how long it takes
     panel = build(*monthly_panel())  # none of its columns is late
     check_delay(panel, replace(protocol, delay_days=400))
 
