@@ -2,9 +2,11 @@
 
     python tests/benchmarks/adaptation.py stolen [--draws 20] [--cases 5 20 50] [--folder build/adaptation] > docs/results/adaptation.txt
     python tests/benchmarks/adaptation.py testing
+    python tests/benchmarks/adaptation.py terminals
 
-stolen   the card file of TRMFIN_DATA (by default ../shared/data) from which scenario 3, stolen cards, is taken out before 2018-07-25
-testing  a simulated world of 5,000 cards in which thieves begin to test cards' numbers on its 55th day
+stolen     the card file of TRMFIN_DATA (by default ../shared/data) from which scenario 3, stolen cards, is taken out before 2018-07-25
+testing    a simulated world of 5,000 cards in which thieves begin to test cards' numbers on its 55th day
+terminals  another one, from which scenario 2, compromised terminals, is taken out before its 55th day
 
 The base is trained on 31 days that end a week before the new fraud's first day, so that it has seen none. Of the seven days from
 that day on, k cases of it are confirmed; each draw picks others. Verdicts take a week, and on the day when all are known the test
@@ -25,8 +27,8 @@ gained, lost    against the model's own base
 less            TRM's AP less the other's on the same draws of cases, with the interval of that difference
 labels          that must be known of the new fraud; CPU s: of one update, in one thread
 
-How `train --from` and the trees' updates are set was found on draws 1000 to 1002, 100 and earlier ones of these two worlds, on the same
-test days (docs/log.md): what a setting owes to them no draw of cases can tell.
+How `train --from` and the trees' updates are set was found on draws 1000 to 1002, 100 and earlier ones of the first two worlds, on the
+same test days (docs/log.md): what a setting owes to them no draw of cases can tell. Nothing was set on the third.
 
 What was measured is kept in the folder and not measured again for the same base; another commit's belongs in another folder.
 """
@@ -82,11 +84,18 @@ def stolen() -> World:
 def testing() -> World:
     from trmfin.data.simulate import transactions
 
-    world = transactions.World(customers=5_000, terminals=10_000, days=76, seed=11, new_from=54)
-    return World(table=transactions.simulate(world), new=transactions.NEW, begins=date(2018, 4, 1) + timedelta(days=54))
+    return World(table=transactions.simulate(transactions.World(**SIMULATED, seed=11, new_from=54)), new=transactions.NEW, begins=DAY_55)
 
 
-WORLDS = {"stolen": stolen, "testing": testing}
+def terminals() -> World:
+    from trmfin.data.simulate import transactions
+
+    table = transactions.simulate(transactions.World(**SIMULATED, seed=12))
+    return World(table=table.filter((pl.col("TX_FRAUD_SCENARIO") != 2) | (pl.col("TX_DATETIME").dt.date() >= DAY_55)), new=2, begins=DAY_55)
+
+
+WORLDS = {"stolen": stolen, "testing": testing, "terminals": terminals}
+SIMULATED, DAY_55 = {"customers": 5_000, "terminals": 10_000, "days": 76}, date(2018, 4, 1) + timedelta(days=54)
 
 
 @dataclass(frozen=True, kw_only=True)
