@@ -20,7 +20,7 @@ from trmfin.data.prepared import Prepared
 from trmfin.errors import DataError
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.task import Task
-from trmfin.sequences.windows import event_tokens
+from trmfin.sequences.windows import event_places
 
 COPY = "copy of the case"  # a column that tells copies apart
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -90,7 +90,7 @@ def cases(prepared: Prepared, sequences: Sequences, rows: NDArray[np.int64]) -> 
     own, of_events = _read(task, prepared.samples, "sample"), _read(task, events, "event")
     samples, table = prepared.samples.select(own), events.select(of_events)
     for row in rows:
-        tokens = event_tokens(sequences.windows.values(), np.array([row]), len(events))
+        tokens = event_places(sequences.windows.values(), np.array([row]), len(events))
         inside = np.unique(tokens[tokens < len(events)])
         sample = samples[int(row)]
         mine = table[inside.tolist()].sort("known_at", "event_id")

@@ -29,26 +29,15 @@ TIE_BYTES = 8
 SIGN = np.uint64(1 << 63)  # turns the order of int64 into that of uint64
 
 
-def static_axes(task: Task) -> tuple[dict[int, int], list[int]]:
-    """Which fields of an event need no other row: the others are worked out when a sample is asked about.
-
-    Number fields, each with its place among the numbers that are kept (fields of one column and transform share one), and code fields.
-    """
-    places = dict[tuple[str, str], int]()
-    static = [(axis, item) for axis, item in enumerate(task.numbers) if item.side == "event" and not item.against]
-    numbers = {axis: places.setdefault((item.column, item.transform), len(places)) for axis, item in static}
-    return numbers, [axis for axis, item in enumerate(task.codes) if item.side == "event" and not item.against]
-
-
 def event_dtype(task: Task, events: pl.DataFrame, columns: Columns) -> np.dtype[Any]:
-    """One event as a fixed number of bytes: identity, time, static fields, operands of relative ones, when late values were known.
+    """One event as a fixed number of bytes: identity, time, what it tells alone, operands of relative fields, when late values were known.
 
     events: the frame of which `columns` were made. What the names say and the types do not (kinds, what ties are) tells frames apart.
     """
-    (numbers, codes), schema = static_axes(task), events.schema
+    schema = events.schema
     tie = f"tie {SEQUENCE if SEQUENCE in schema else 'event_id'}"
     parts: list[Any] = [("id", "u8"), ("keys", "u4"), ("known_at", "i8"), (tie, "u8")]
-    parts += [("numbers", "f4", (len(set(numbers.values())),)), ("codes", "i4", (len(codes),))]
+    parts += [("numbers", "f4", columns.numbers.shape[1:]), ("codes", "i4", columns.codes.shape[1:])]
     for name, values in sorted(columns.operands.items()):
         parts.append((f"operand {column_kind(schema[name], name in task.money)} {name}", values.dtype.str))
     return np.dtype(parts + [(f"late {name}", "i8") for name in sorted(columns.late)])
@@ -67,15 +56,14 @@ def columns_read(dtype: np.dtype[Any]) -> list[str]:
     return found
 
 
-def event_rows(dtype: np.dtype[Any], task: Task, events: pl.DataFrame, columns: Columns, keys: Sequence[Sequence[Key | None]]) -> Rows:
+def event_rows(dtype: np.dtype[Any], events: pl.DataFrame, columns: Columns, keys: Sequence[Sequence[Key | None]]) -> Rows:
     """(E,) the events of columns whose codes are aligned to a vocabulary. keys: of each history, of each event."""
-    numbers, codes = static_axes(task)
     rows = np.zeros(len(columns), dtype)
     rows["id"] = [identity(name) for name in columns.id_column]
     rows["keys"] = [zlib.crc32(repr(mine).encode()) for mine in zip(*keys, strict=True)]
     rows["known_at"] = columns.known_at
-    rows["numbers"][:, list(numbers.values())] = columns.numbers[:-1, list(numbers)]
-    rows["codes"] = columns.codes[:-1, codes]
+    rows["numbers"] = columns.numbers[:-1]
+    rows["codes"] = columns.codes[:-1]
     for name in dtype.names or ():
         what, _, rest = name.partition(" ")
         if what == "tie":

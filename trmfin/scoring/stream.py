@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from trmfin.errors import ConfigError, DataError, TrmfinError
 from trmfin.learn.bundle import Bundle
 from trmfin.scoring.engine import score_rows
-from trmfin.scoring.rings import SEQUENCE, Key, Rings, Rows, columns_read, event_dtype, event_rows, static_axes
+from trmfin.scoring.rings import SEQUENCE, Key, Rings, Rows, columns_read, event_dtype, event_rows
 from trmfin.scoring.scores import Scores
 from trmfin.sequences.columns import Columns, compared_texts, event_columns, sample_columns
 from trmfin.sequences.links import read_links
@@ -86,7 +86,7 @@ class Stream:
         task, keys = self.bundle.task, _keys(events, self.bundle.task)
         asked = {} if samples is None else _keys(samples, task)
         both, dtype = self._encoded(events, samples)
-        rows = event_rows(dtype, task, events, both.events, list(keys.values()))
+        rows = event_rows(dtype, events, both.events, list(keys.values()))
         self._check_keys(events, rows, keys)
         return Coming(both=both, rows=rows, order=_order(events, sizes or [len(events)]), keys=keys, asked=asked)
 
@@ -162,7 +162,7 @@ class Stream:
         texts = compared_texts(events, asked, task)
         columns, categories = event_columns(events, task, texts)
         if samples is None:
-            own, more = columns, dict[str, tuple[str, ...]]()
+            own, more = _no_samples(task), dict[str, tuple[str, ...]]()
         else:
             own, more = sample_columns(samples, task, texts)
         nothing = Targets(values={}, known_at={})
@@ -213,15 +213,23 @@ class Stream:
             for place, history in enumerate(both.task.histories)
         }
         fields = {"task": both.task, "samples": both.samples, "group": both.group, "targets": both.targets, "links": both.links}
-        return Sequences(events=_columns(both.task, rows), windows=kept, categories=both.categories, fitted=both.fitted, **fields)  # type: ignore[arg-type]
+        return Sequences(events=_columns(rows), windows=kept, categories=both.categories, fitted=both.fitted, **fields)  # type: ignore[arg-type]
 
 
-def _columns(task: Task, rows: Rows) -> Columns:
+def _no_samples(task: Task) -> Columns:
+    numbers, codes = np.zeros((0, len(task.numbers)), np.float32), np.zeros((0, len(task.codes)), np.int32)
+    return Columns(
+        id_column=pl.Series("id", [], pl.String), known_at=np.zeros(0, np.int64), numbers=numbers, codes=codes, operands={}, late={}
+    )
+
+
+def _columns(rows: Rows) -> Columns:
     """Events that were kept, as columns with the absent row at their end."""
-    E, (number_axes, code_axes) = len(rows), static_axes(task)
-    numbers, codes = np.full((E + 1, len(task.numbers)), np.nan, np.float32), np.zeros((E + 1, len(task.codes)), np.int32)
-    numbers[:-1, list(number_axes)] = rows["numbers"][:, list(number_axes.values())]
-    codes[:-1, code_axes] = rows["codes"]
+    E = len(rows)
+    numbers, codes = (
+        np.concatenate((rows[name], np.full((1, *rows[name].shape[1:]), absent, rows[name].dtype)))
+        for name, absent in (("numbers", np.nan), ("codes", 0))
+    )
     operands: dict[str, NDArray[np.generic]] = {}
     late: dict[str, NDArray[np.int64]] = {}
     for name in rows.dtype.names or ():

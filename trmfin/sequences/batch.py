@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trmfin.sequences.columns import relative
+from trmfin.sequences.columns import relative, told_alone
 from trmfin.sequences.links import relation
 from trmfin.sequences.task import Field, Task
 from trmfin.sequences.transforms import ABSENT, Exact
-from trmfin.sequences.windows import event_tokens
+from trmfin.sequences.windows import event_places
 
 if TYPE_CHECKING:
     from trmfin.sequences.sequences import Sequences
@@ -36,56 +37,145 @@ class Batch:
 
 def gather(sequences: Sequences, rows: Int) -> Batch:
     """The batch of the samples `rows` (B,). Each sample's part depends on that sample alone."""
-    task, events, as_of = sequences.task, sequences.events, sequences.as_of.take(rows)
-    tokens, numbers, codes = _windows(sequences, rows)
-    _sum_up(task, numbers)
-    if task.length < tokens.shape[1]:
-        read = read_places(task)
-        tokens, numbers, codes = tokens[:, read], numbers[:, read], codes[:, read]
-    mask = tokens != len(events)
+    task, seen = sequences.task, Seen(sequences, rows)
+    read = read_places(task)
+    tokens = token_events(task, seen.events, len(sequences.events))
+    mask = tokens != len(sequences.events)
     mask[:, 0] = True
     return Batch(
-        numbers=numbers,
-        codes=codes,
+        numbers=_numbers(seen, read),
+        codes=_codes(seen, read),
         tag=np.tile(token_tags(task), (len(rows), 1)),
         mask=mask,
         rows=rows,
-        relation=relation(sequences.links, task.relations, tokens, as_of, len(events)) if task.relations else None,
+        relation=relation(sequences.links, task.relations, tokens, seen.as_of[:, 0], len(sequences.events)) if task.relations else None,
         targets={name: values.take(rows, axis=0) for name, values in sequences.targets.values.items()},
     )
 
 
+def _numbers(seen: Seen, read: Int) -> NDArray[np.float32]:
+    """(B, L, F) NaN = absent. read: places of the windows that are tokens."""
+    task, own = seen.sequences.task, seen.sequences.samples.numbers.take(seen.rows, axis=0)
+    table = np.full((len(own), task.length, len(task.numbers)), np.nan, np.float32)
+    for axis, place in told_alone(task.numbers, "sample").items():
+        table[:, 0, axis] = own[:, place]
+    places = window_places(task)
+    for axis, item in enumerate(task.numbers):
+        if item.summary:
+            table[:, 0, axis] = summed_up(item.summary, seen.numbers(item)[:, places[item.of]])
+        elif item.side == "event":
+            table[:, 1:, axis] = seen.numbers(item)[:, read]
+    return table
+
+
+def _codes(seen: Seen, read: Int) -> Int:
+    """(B, L, C) 0 = absent. read: places of the windows that are tokens."""
+    task, own = seen.sequences.task, seen.sequences.samples.codes.take(seen.rows, axis=0)
+    table = np.zeros((len(own), task.length, len(task.codes)), np.int64)
+    for axis, place in told_alone(task.codes, "sample").items():
+        table[:, 0, axis] = own[:, place]
+    for axis, item in enumerate(task.codes):
+        if item.side == "event":
+            table[:, 1:, axis] = seen.codes(item)[:, read]
+    return table
+
+
+def token_events(task: Task, events: Int, absent: int) -> Int:
+    """(B, L) row of each token's event, of all those in the windows (B, W); `absent` (E) on the leading token and on padding."""
+    return np.concatenate((np.full((len(events), 1), absent), events[:, read_places(task)]), axis=1)
+
+
 def summed_events(sequences: Sequences, rows: Int, fields: Collection[str]) -> list[list[str]]:
     """Of each sample, ids of the events that summaries among these fields sum up, oldest first within a history. rows: (B,)."""
-    tokens, numbers, _ = _windows(sequences, rows)
-    tags, names = window_tags(sequences.task), ["", *(history.name for history in sequences.task.histories)]
-    there = np.zeros(tokens.shape, bool)
-    for axis, item in enumerate(sequences.task.numbers):
+    seen = Seen(sequences, rows)
+    there, places = np.zeros(seen.events.shape, bool), window_places(sequences.task)
+    for item in sequences.task.numbers:
         if item.summary and item.name in fields:
-            there |= ~np.isnan(numbers[..., axis]) & (tags == names.index(item.of))
-    return [sequences.events.id_column[mine[kept].tolist()].to_list() for mine, kept in zip(tokens, there, strict=True)]
+            there[:, places[item.of]] |= ~np.isnan(seen.numbers(item)[:, places[item.of]])
+    return [sequences.events.id_column[mine[kept].tolist()].to_list() for mine, kept in zip(seen.events, there, strict=True)]
 
 
 def window_events(sequences: Sequences, row: int) -> dict[str, list[str]]:
     """History → ids of all events of one sample's window, oldest first, those without a token of their own included."""
-    (tokens,) = event_tokens(sequences.windows.values(), np.array([row]), len(sequences.events))
-    tags = window_tags(sequences.task)
-    inside = tokens != len(sequences.events)
-    ids = sequences.events.id_column
-    return {history.name: ids[tokens[inside & (tags == tag)].tolist()].to_list() for tag, history in enumerate(sequences.task.histories, 1)}
+    (events,), ids = Seen(sequences, np.array([row])).events, sequences.events.id_column
+    windows = {name: events[places] for name, places in window_places(sequences.task).items()}
+    return {name: ids[mine[mine != len(sequences.events)].tolist()].to_list() for name, mine in windows.items()}
 
 
-def _windows(sequences: Sequences, rows: Int) -> tuple[Int, NDArray[np.float32], Int]:
-    """Which event stands where (B, W), the leading token first, then all events of the windows, and their cells, not yet summed up."""
-    events, samples = sequences.events, sequences.samples
-    tokens = event_tokens(sequences.windows.values(), rows, len(events))
-    numbers = events.numbers.take(tokens, axis=0)  # (B, W, F)
-    codes = events.codes.take(tokens, axis=0).astype(np.int64)  # (B, W, C)
-    numbers[:, 0] = samples.numbers.take(rows, axis=0)
-    codes[:, 0] = samples.codes.take(rows, axis=0)
-    _hide_late(sequences, numbers, codes, tokens, samples.known_at.take(rows))
-    _compare(sequences, numbers, codes, tokens, rows)
-    return tokens, numbers, codes
+class Seen:
+    """All events in the windows of B samples, those without a token of their own included, and what is known of them as of each sample.
+
+    W places, history after history, each oldest first; what lies before a window's first event is padding, and absent.
+    """
+
+    def __init__(self, sequences: Sequences, rows: Int) -> None:
+        """rows: (B,) of the samples."""
+        self.sequences, self.rows = sequences, rows
+        self.as_of = sequences.as_of.take(rows)[:, None]
+        self.events = event_places(sequences.windows.values(), rows, len(sequences.events))  # (B, W), E on padding
+        self._told = dict[tuple[str, str, str], Any]()  # several fields may sum up the same cells
+        self._operands = dict[str, Exact]()
+        self._hidden = dict[int, NDArray[np.bool_]]()  # by the array of times, which late columns may share
+
+    def numbers(self, item: Field) -> NDArray[np.float32]:
+        """(B, W) an event field's cells, NaN where absent. Not to be written to."""
+        if (asked := (item.column, item.transform, item.against)) not in self._told:
+            self._told[asked] = self._relative(item) if item.against else self._alone(item, self._numbers, np.nan)
+        return self._told[asked]  # type: ignore[no-any-return]
+
+    def codes(self, item: Field) -> Int:
+        """(B, W) an event field's cells, 0 where absent."""
+        if item.against:
+            found: Int = self.sequences.same_codes[item.name].take(self._relative(item))
+            return found
+        return self._alone(item, self._codes, 0)
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.float32]:
+        """(B, W, …) what the events tell alone."""
+        return self.sequences.events.numbers.take(self.events, axis=0)
+
+    @cached_property
+    def _codes(self) -> NDArray[np.int32]:
+        return self.sequences.events.codes.take(self.events, axis=0)
+
+    def _alone(self, item: Field, told: NDArray[Any], absent: float) -> NDArray[Any]:
+        """Of what the events tell alone, a field's, absent while a late column is not known."""
+        fields = self.sequences.task.codes if item.is_code else self.sequences.task.numbers
+        cells: NDArray[Any] = told[..., told_alone(fields, "event")[fields.index(item)]]
+        if item.column in self.sequences.events.late:
+            cells = np.where(self._unknown_yet(item.column), cells.dtype.type(absent), cells)
+        return cells
+
+    def _relative(self, item: Field) -> Any:
+        return relative(item, self._operand(item.column), self._other(item))
+
+    def _operand(self, column: str) -> Exact:
+        """(B, W) exact values of an event column, absent on padding and while a late value is unknown."""
+        if column not in self._operands:
+            values = self.sequences.events.operands[column].take(self.events)
+            if column in self.sequences.events.late:
+                values[self._unknown_yet(column)] = _absent(values)
+            self._operands[column] = values
+        return self._operands[column]
+
+    def _unknown_yet(self, column: str) -> NDArray[np.bool_]:
+        """(B, W) where a late column's value is not known yet."""
+        known_at = self.sequences.events.late[column]
+        if id(known_at) not in self._hidden:
+            self._hidden[id(known_at)] = np.greater_equal(known_at.take(self.events), self.as_of)
+        return self._hidden[id(known_at)]
+
+    def _other(self, item: Field) -> Exact:
+        """What a relative field is compared with: (B, 1) or (B, W)."""
+        form, _, column = item.against.partition(".")
+        if form == "as_of":
+            return self.as_of
+        if form == "sample":
+            return self.sequences.samples.operands[column].take(self.rows)[:, None]
+        values = np.roll(self._operand(column or item.column), 1, axis=1)
+        values[:, np.diff(window_tags(self.sequences.task), prepend=0) > 0] = _absent(values)  # a history's first place has no previous
+        return values
 
 
 def token_tags(task: Task) -> Int:
@@ -94,77 +184,21 @@ def token_tags(task: Task) -> Int:
 
 
 def window_tags(task: Task) -> Int:
-    """(W,) the same for the leading token and all events of the windows, those without a token of their own included."""
-    return np.repeat(np.arange(1 + len(task.histories)), [1, *(h.length for h in task.histories)])
+    """(W,) 1 + h for the places of history h in the windows, those without a token of their own included."""
+    return np.repeat(np.arange(1, 1 + len(task.histories)), [h.length for h in task.histories])
+
+
+def window_places(task: Task) -> dict[str, slice]:
+    """History → which of the W places of `window_tags` are its own."""
+    ends = np.cumsum([h.length for h in task.histories]).tolist()
+    return {h.name: slice(end - h.length, end) for h, end in zip(task.histories, ends, strict=True)}
 
 
 def read_places(task: Task) -> Int:
-    """(L,) which of the W places of `window_tags` are tokens."""
-    ends = np.cumsum([1, *(h.length for h in task.histories)])
-    parts = [np.arange(end - h.tokens, end) for h, end in zip(task.histories, ends[1:], strict=True)]
-    return np.concatenate([np.zeros(1, np.int64), *parts])
-
-
-def _hide_late(sequences: Sequences, numbers: NDArray[np.float32], codes: Int, tokens: Int, as_of: Int) -> None:
-    """Make absent, in place, what a late column would tell before it was known."""
-    late = sequences.events.late
-    hidden: dict[str, NDArray[np.bool_]] = {}
-    for fields, table, absent in ((sequences.task.numbers, numbers, np.nan), (sequences.task.codes, codes, 0)):
-        for axis, item in enumerate(fields):
-            if item.side == "event" and not item.against and item.column in late:
-                if item.column not in hidden:
-                    hidden[item.column] = _unknown_yet(late[item.column], tokens, as_of)
-                table[..., axis][hidden[item.column]] = absent
-
-
-def _unknown_yet(known_at: Int, tokens: Int, as_of: Int) -> NDArray[np.bool_]:
-    return np.greater_equal(known_at.take(tokens), as_of[:, None])
-
-
-def _compare(sequences: Sequences, numbers: NDArray[np.float32], codes: Int, tokens: Int, rows: Int) -> None:
-    """Fill in the relative fields of event tokens, in place."""
-    operands: dict[str, Exact] = {}
-    compared: dict[tuple[str, str, str], NDArray[np.float32] | Int] = {}  # several fields may sum up the same comparison
-    for fields, table in ((sequences.task.numbers, numbers), (sequences.task.codes, codes)):
-        for axis, item in enumerate(fields):
-            if item.side == "event" and item.against:
-                if (asked := (item.transform, item.column, item.against)) not in compared:
-                    left = _operand(sequences, item.column, tokens, rows, operands)
-                    compared[asked] = relative(item, left[:, 1:], _other(sequences, item, tokens, rows, operands))
-                result = compared[asked]
-                table[:, 1:, axis] = sequences.same_codes[item.name][result] if item.is_code else result
-
-
-def _operand(sequences: Sequences, column: str, tokens: Int, rows: Int, operands: dict[str, Exact]) -> Exact:
-    """(B, L) exact values of an event column, absent on padding, on the leading token, and while a late value is unknown."""
-    if column not in operands:
-        values = sequences.events.operands[column].take(tokens)
-        if column in sequences.events.late:
-            values[_unknown_yet(sequences.events.late[column], tokens, sequences.as_of.take(rows))] = _absent(values)
-        operands[column] = values
-    return operands[column]
-
-
-def _other(sequences: Sequences, item: Field, tokens: Int, rows: Int, operands: dict[str, Exact]) -> Exact:
-    """What a relative field is compared with: (B, 1) or (B, L - 1)."""
-    form, _, column = item.against.partition(".")
-    if form == "as_of":
-        return sequences.as_of.take(rows)[:, None]
-    if form == "sample":
-        return sequences.samples.operands[column].take(rows)[:, None]
-    values = _operand(sequences, column or item.column, tokens, rows, operands)[:, :-1].copy()
-    values[:, np.diff(window_tags(sequences.task), prepend=0)[1:] > 0] = _absent(values)  # a history's first place has no previous
-    return values
-
-
-def _sum_up(task: Task, numbers: NDArray[np.float32]) -> None:
-    """Turn what the events say into summaries on the leading token, in place. numbers: (B, W, F)."""
-    tags = window_tags(task)
-    place = {history.name: slice(*np.searchsorted(tags, (1 + h, 2 + h))) for h, history in enumerate(task.histories)}
-    for axis, item in enumerate(task.numbers):
-        if item.summary:
-            numbers[:, 0, axis] = summed_up(item.summary, numbers[:, place[item.of], axis])
-            numbers[:, 1:, axis] = np.nan
+    """(L - 1,) which of the W places of `window_tags` are tokens, in their order."""
+    ends = np.cumsum([h.length for h in task.histories])
+    parts = [np.arange(end - h.tokens, end) for h, end in zip(task.histories, ends, strict=True)]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def summed_up(summary: str, values: NDArray[np.float32]) -> NDArray[np.float32]:

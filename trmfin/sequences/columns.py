@@ -32,8 +32,8 @@ class Columns:
 
     id_column: pl.Series  # (E,) event_id or sample_id
     known_at: Int  # (E,) when the row could be known; for samples as_of
-    numbers: NDArray[np.float32]  # (E + 1, F) NaN = absent, also where a field is relative or of the other side
-    codes: NDArray[np.int32]  # (E + 1, C) 0 = absent, 1 = unknown, 2, 3, … = `Sequences.categories`
+    numbers: NDArray[np.float32]  # (E + 1, …) NaN = absent; only what a row tells alone, in the places that `told_alone` says
+    codes: NDArray[np.int32]  # (E + 1, …) the same; 0 = absent, 1 = unknown, 2, 3, … = `Sequences.categories`
     operands: Mapping[str, Exact]  # column that relative fields compare → (E + 1,) money, times, text as int64, plain numbers as float64
     late: Mapping[str, Int]  # late column → (E + 1,) when its value became known; NEVER = not
 
@@ -160,6 +160,21 @@ def compared_columns(task: Task, side: Side) -> dict[str, Field]:
     return wanted
 
 
+def told_alone(fields: Iterable[Field], side: Side) -> dict[int, int]:
+    """Which of a task's number or category fields a row of this table tells without other events: axis of the batch → place in `Columns`.
+
+    Numbers of one column, transform and comparison share a place. A sample's row tells its relative fields, too.
+    """
+    places = dict[tuple[str, ...], int]()
+    own = [(axis, item) for axis, item in enumerate(fields) if item.side == side and (side == "sample" or not item.against)]
+    return {axis: places.setdefault(_same_cells(item), len(places)) for axis, item in own}
+
+
+def _same_cells(item: Field) -> tuple[str, ...]:
+    """What two fields of one table have in common if their cells are equal. Category fields may have vocabularies of their own."""
+    return (item.name,) if item.is_code else (item.column, item.transform, item.against)
+
+
 def compared_texts(events: pl.DataFrame, samples: pl.DataFrame, task: Task) -> pl.Series:
     """Every text, sorted, in the columns that relative fields compare."""
     parts: list[pl.Series] = []
@@ -167,14 +182,21 @@ def compared_texts(events: pl.DataFrame, samples: pl.DataFrame, task: Task) -> p
         schema = frame.schema
         for name in compared_columns(task, side):  # type: ignore[arg-type]
             if name in schema and column_kind(schema[name], False) == "text":
-                parts.append(frame[name].cast(pl.String).rename("text"))
+                parts.append(distinct(frame[name].cast(pl.String).rename("text")))
     return distinct(pl.concat(parts)) if parts else pl.Series("text", [], pl.String)
 
 
 def late_columns(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, Int]:
-    """When the value of each late column became known, (E + 1,); a column is late where NAME_known_at stands beside it."""
-    found = frame.schema
-    return {name: np.append(filled(microseconds(frame[beside]), NEVER), NEVER) for name in names if (beside := f"{name}_known_at") in found}
+    """When the value of each late column became known, (E + 1,); a column is late where NAME_known_at stands beside it.
+
+    Columns that become known together share one array, which is then looked up once.
+    """
+    found = dict[str, Int]()
+    for name in names:
+        if (beside := f"{name}_known_at") in frame.columns:
+            times = np.append(filled(microseconds(frame[beside]), NEVER), NEVER)
+            found[name] = next((shared for shared in found.values() if np.array_equal(shared, times)), times)
+    return found
 
 
 def event_columns(events: pl.DataFrame, task: Task, texts: pl.Series) -> tuple[Columns, dict[str, tuple[str, ...]]]:
@@ -200,32 +222,30 @@ def sample_columns(samples: pl.DataFrame, task: Task, texts: pl.Series) -> tuple
     operands = {name: reader.exact(name, field) for name, field in compared_columns(task, "sample").items()}
     as_of = microseconds(samples["as_of"]).to_numpy()
     for fields, table in ((task.numbers, numbers), (task.codes, codes)):
-        for axis, field in enumerate(fields):
-            if field.of == "sample" and field.against:
+        for axis, place in told_alone(fields, "sample").items():
+            if (field := fields[axis]).against:
                 other = np.append(as_of, ABSENT) if field.against == "as_of" else operands[field.against.partition(".")[2]]
-                table[:, axis] = relative(field, operands[field.column], other)
+                table[:, place] = relative(field, operands[field.column], other)
     return Columns(id_column=samples["sample_id"], known_at=as_of, numbers=numbers, codes=codes, operands=operands, late={}), categories
 
 
 def _static(reader: Reader, side: Side, task: Task) -> tuple[NDArray[np.float32], NDArray[np.int32], dict[str, tuple[str, ...]]]:
-    """Fields of one side that need no other row. (E + 1, F), (E + 1, C), and the values of each of its category fields."""
+    """What rows of one table tell alone, relative fields still absent: numbers, codes, and the values of each of its category fields."""
     rows = len(reader.frame) + 1
-    numbers = np.full((rows, len(task.numbers)), np.nan, np.float32)
-    codes = np.zeros((rows, len(task.codes)), np.int32)
-    categories: dict[str, tuple[str, ...]] = {}
-    for axis, field in enumerate(task.numbers):
-        if field.side == side and not field.against:
-            numbers[:, axis] = transforms.number(field.transform, reader.exact(field.column, field))
-    for axis, field in enumerate(task.codes):
-        if field.side != side:
-            continue
-        categories[field.name] = TRANSFORMS[field.transform].values
-        if field.transform == "category":
+    of_numbers, of_codes = told_alone(task.numbers, side), told_alone(task.codes, side)
+    numbers = np.full((rows, len(set(of_numbers.values()))), np.nan, np.float32)
+    codes = np.zeros((rows, len(of_codes)), np.int32)
+    for place, axis in {place: axis for axis, place in of_numbers.items()}.items():
+        if not (field := task.numbers[axis]).against:
+            numbers[:, place] = transforms.number(field.transform, reader.exact(field.column, field))
+    categories = {field.name: TRANSFORMS[field.transform].values for field in task.codes if field.side == side}
+    for axis, place in of_codes.items():
+        if (field := task.codes[axis]).transform == "category":
             reader.kind(field.column, field)
             column = reader.column(field.column, field).cast(pl.String)
             categories[field.name] = tuple(distinct(column).to_list())
-            codes[:-1, axis] = filled(as_codes(column, categories[field.name]).cast(pl.Int32), -FIRST_CODE) + FIRST_CODE
+            codes[:-1, place] = filled(as_codes(column, categories[field.name]).cast(pl.Int32), -FIRST_CODE) + FIRST_CODE
         elif not field.against:
             position = transforms.calendar(field.transform, reader.exact(field.column, field))
-            codes[:, axis] = np.where(position < 0, 0, position + FIRST_CODE)
+            codes[:, place] = np.where(position < 0, 0, position + FIRST_CODE)
     return numbers, codes, categories

@@ -124,7 +124,7 @@ def counted(sequences: Sequences, rows: Int, like: Profile) -> Profile:
     """Of samples `rows`, in the bins of `like`; what the network sees is counted. sequences: aligned as those that `like` is of."""
     table = [np.zeros_like(counts) for counts in like.table]
     readers = [_reader(sequences, cells) for cells in like.cells]
-    size = max(TOKENS // len(window_tags(sequences.task)), 1)
+    size = max(TOKENS // (1 + len(window_tags(sequences.task))), 1)
     for first in range(0, len(rows), size):
         batch = sequences.batch(rows[first : first + size])
         for total, read in zip(table, readers, strict=True):

@@ -12,14 +12,26 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from trmfin.errors import DataError, TaskError
-from trmfin.sequences.batch import Batch, gather, read_places
-from trmfin.sequences.columns import FIRST_CODE, UNKNOWN, Columns, Reader, compared_texts, event_columns, sample_columns
+from trmfin.sequences.batch import Batch, gather, token_events
+from trmfin.sequences.columns import (
+    FIRST_CODE,
+    UNKNOWN,
+    Columns,
+    Reader,
+    Side,
+    as_codes,
+    compared_texts,
+    distinct,
+    event_columns,
+    sample_columns,
+    told_alone,
+)
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.links import Links, read_links
 from trmfin.sequences.targets import IGNORE, Targets, read_targets
 from trmfin.sequences.task import TOKEN_HEADS, History, Task
 from trmfin.sequences.transforms import NEVER, TRANSFORMS
-from trmfin.sequences.windows import Members, Window, as_of_windows, event_tokens, key_codes, through_links
+from trmfin.sequences.windows import Members, Window, as_of_windows, event_places, key_codes, through_links
 
 if TYPE_CHECKING:
     from trmfin.data.prepared import Prepared
@@ -100,7 +112,7 @@ class Sequences:
 
     def tokens(self, rows: ArrayLike) -> Int:
         """(B, L) row of `events` of each token; E on the leading token and on padding."""
-        return event_tokens(self.windows.values(), self._checked(rows), len(self.events))[:, read_places(self.task)]
+        return token_events(self.task, event_places(self.windows.values(), self._checked(rows), len(self.events)), len(self.events))
 
     def aligned(self, fitted: Fitted) -> Sequences:
         """The same samples with category codes of `fitted`'s vocabulary: 0 absent, 1 unknown, 2, 3, … its values.
@@ -115,14 +127,16 @@ class Sequences:
             raise TaskError(f"task {self.task.name!r}: sequences are aligned to another vocabulary; align freshly built ones")
         if self.fitted is not None:
             return self
-        codes = [self.events.codes.copy(), self.samples.codes.copy()]
-        for axis, field in enumerate(self.task.codes):
-            places = _places(self.categories[field.name], fitted.vocabulary[field.name])
-            table = np.array([0, UNKNOWN, *places], np.int32)
-            for array in codes:
-                array[:, axis] = table[array[:, axis]]
-        events, samples = (replace(columns, codes=array) for columns, array in zip((self.events, self.samples), codes, strict=True))
+        events, samples = self._translated(self.events, "event", fitted), self._translated(self.samples, "sample", fitted)
         return replace(self, events=events, samples=samples, categories=fitted.vocabulary, fitted=fitted)
+
+    def _translated(self, columns: Columns, side: Side, fitted: Fitted) -> Columns:
+        codes = columns.codes.copy()
+        for axis, place in told_alone(self.task.codes, side).items():
+            name = self.task.codes[axis].name
+            table = np.array([0, UNKNOWN, *_places(self.categories[name], fitted.vocabulary[name])], np.int32)
+            codes[:, place] = table[codes[:, place]]
+        return replace(columns, codes=codes)
 
     def _checked(self, rows: ArrayLike) -> Int:
         places = np.asarray(rows, np.int64)
@@ -155,7 +169,7 @@ def build(prepared: Prepared, task: Task) -> Sequences:
     per_token = any(t.head in TOKEN_HEADS for t in task.targets)
     tokens = np.zeros((0, task.length), np.int64)
     if per_token:
-        tokens = event_tokens(windows.values(), np.arange(len(samples)), len(events))[:, read_places(task)]
+        tokens = token_events(task, event_places(windows.values(), np.arange(len(samples)), len(events)), len(events))
     return Sequences(
         task=task,
         events=event_part,
@@ -183,7 +197,7 @@ def _groups(samples: pl.DataFrame, task: Task) -> Code:
     column = samples[task.group]
     if nulls := column.null_count():
         raise DataError(f"samples, column {task.group}: {nulls} of {len(column)} are null; splits need a group for every sample")
-    return (column.rank("dense").cast(pl.Int32) - 1).to_numpy()
+    return as_codes(column, distinct(column).cast(pl.String)).cast(pl.Int32).to_numpy()
 
 
 def _check_comparisons(task: Task, events: Reader, samples: Reader) -> None:

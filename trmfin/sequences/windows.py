@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trmfin.errors import TaskError
+from trmfin.sequences.columns import as_codes, distinct, filled
 
 Int = NDArray[np.int64]
 NO_KEY = -1  # a row that belongs to no history
@@ -42,7 +43,8 @@ def as_of_windows(members: Members, ties: pl.DataFrame, *, key: Int, as_of: Int,
     """
     events = len(ties)
     held = np.flatnonzero(members.key != NO_KEY)
-    moment, count = _ranks(np.concatenate((members.known_at[held], as_of)))
+    keys = 1 + int(np.max((members.key.max(initial=NO_KEY), key.max(initial=NO_KEY))))
+    moment, count = _moments(np.concatenate((members.known_at[held], as_of)), 1 + keys)  # NO_KEY has some, too
     place = members.key[held] * count + moment[: len(held)]  # rises with (key, known_at)
     order = np.argsort(place)
     sorted_place, rows = place[order], members.row[held][order]
@@ -57,12 +59,17 @@ def as_of_windows(members: Members, ties: pl.DataFrame, *, key: Int, as_of: Int,
     return Window(order=np.append(rows, events), start=start, stop=stop, length=length)
 
 
-def _ranks(values: Int) -> tuple[Int, int]:
-    """Each value's place among the different values, from 0, and how many these are."""
-    order = np.argsort(values)
-    ranks = np.empty_like(values)
-    ranks[order] = np.cumsum(np.diff(values[order], prepend=values[order][:1]) != 0)
-    return ranks, int(ranks.max(initial=-1)) + 1
+def _moments(times: Int, keys: int) -> tuple[Int, int]:
+    """Whole numbers from 0 in the times' order, and more than the largest of them: so few that each of so many keys can have its own."""
+    if not len(times):
+        return times, 0
+    first, span = int(times.min()), int(times.max()) - int(times.min()) + 1
+    if keys * span <= np.iinfo(np.int64).max:
+        return times - first, span
+    order = np.argsort(times)
+    ranks = np.empty_like(times)
+    ranks[order] = np.cumsum(np.diff(times[order], prepend=times[order][:1]) != 0)
+    return ranks, int(ranks.max()) + 1
 
 
 def _settle_ties(rows: Int, place: Int, ties: pl.DataFrame) -> None:
@@ -76,7 +83,7 @@ def _settle_ties(rows: Int, place: Int, ties: pl.DataFrame) -> None:
 
 
 def key_codes(events: pl.DataFrame, samples: pl.DataFrame, keys: tuple[str, ...]) -> tuple[Int, Int]:
-    """One code per distinct key over events and samples, (E,) and (N,); NO_KEY where any part of the key is null.
+    """One code per distinct key over events and samples, from 0, (E,) and (N,); NO_KEY where any part of the key is null.
 
     Raises TaskError where a key column is missing.
     """
@@ -87,11 +94,18 @@ def key_codes(events: pl.DataFrame, samples: pl.DataFrame, keys: tuple[str, ...]
         if differ := [k for k in keys if events.schema.get(k) != frame.schema[k]]:
             found = f"{frame.schema[differ[0]]}, but {events.schema[differ[0]]} in events"
             raise TaskError(f"{table}, key column {differ[0]}: {found}; write both as String")
-    parts = [f"k{i}" for i in range(len(keys))]
-    columns = [pl.col(k).cast(pl.String).alias(part) for k, part in zip(keys, parts, strict=True)]
-    both = pl.concat([events.select(columns), samples.select(columns)])
-    distinct = both.drop_nulls().unique(maintain_order=True).with_row_index("code")
-    codes = both.join(distinct, on=parts, how="left", maintain_order="left")["code"].cast(pl.Int64).fill_null(NO_KEY).to_numpy()
+    codes = np.zeros(len(events) + len(samples), np.int64)
+    for name in keys:
+        columns = [frame[name].cast(pl.String) for frame in (events, samples)]
+        values = distinct(pl.concat([distinct(column) for column in columns]))
+        part = np.concatenate([filled(as_codes(column, values).cast(pl.Int64), NO_KEY) for column in columns])
+        if name == keys[0]:
+            codes = part
+        else:
+            known = (codes != NO_KEY) & (part != NO_KEY)
+            pairs = codes[known] * len(values) + part[known]
+            codes = np.full(len(codes), NO_KEY)
+            codes[known] = np.unique(pairs, return_inverse=True)[1]
     return codes[: len(events)], codes[len(events) :]
 
 
@@ -112,9 +126,9 @@ def through_links(direct: Members, source: Int, target: Int, known_at: Int) -> M
     return Members(row=row[kept], key=key[kept], known_at=known[kept])
 
 
-def event_tokens(windows: Iterable[Window], rows: Int, absent: int) -> Int:
-    """(B, L) event row of each token of the samples `rows`; `absent` (E) on the leading token and on padding."""
-    parts = [np.full((len(rows), 1), absent)]
+def event_places(windows: Iterable[Window], rows: Int, absent: int) -> Int:
+    """(B, W) row of each event in the windows of the samples `rows`, history after history; `absent` (E) on padding."""
+    parts = [np.full((len(rows), 0), absent)]
     for window in windows:
         place = window.stop.take(rows)[:, None] + np.arange(-window.length, 0)  # (B, L_h), right-aligned: padding is on the left
         place[place < window.start.take(rows)[:, None]] = len(window.order) - 1
