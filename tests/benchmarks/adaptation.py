@@ -338,9 +338,9 @@ def table(setting: Setting, found: list[Measured]) -> Iterator[str]:
     """Means over draws of the cases, with intervals over draws of the cards."""
     base = {one.model.split()[0]: setting.judged(one.scores) for one in found if not one.cases}
     head = f"{'AP new':>7} {'95 %':^16} {'± se':>6} {'gained':>7} {'AP old':>7} {'95 %':^16} {'lost':>7} {'CPU s':>7}"
-    yield f"{'model':22} {'labels':>6} {'draws':>5} {head}"
+    yield f"{'model':28} {'labels':>6} {'draws':>5} {head}"
     for kind, aps in base.items():
-        yield f"{kind + ' base':22} {0:6} {1:5} {_ap(aps[0])} {'':6} {'':7} {_ap(aps[1])}"
+        yield f"{kind + ' base':28} {0:6} {1:5} {_ap(aps[0])} {'':6} {'':7} {_ap(aps[1])}"
     for k in sorted({one.cases for one in found} - {0}):
         groups = dict[str, dict[int, Measured]]()
         for one in found:
@@ -353,7 +353,7 @@ def table(setting: Setting, found: list[Measured]) -> Iterator[str]:
             error = f"{alone.std(ddof=1) / len(alone) ** 0.5:6.3f}" if len(alone) > 1 else " " * 6
             seconds = np.mean([one.seconds for one in groups[model].values()])
             gained, lost = new[0] - at_start[0], at_start[1] - old[0]
-            yield f"{model:22} {k:6} {len(draws):5} {_ap(new)} {error} {gained:+7.3f} {_ap(old)} {lost:7.3f} {seconds:7.1f}"
+            yield f"{model:28} {k:6} {len(draws):5} {_ap(new)} {error} {gained:+7.3f} {_ap(old)} {lost:7.3f} {seconds:7.1f}"
             if model == "trm adapted":
                 yield from paired(judged, k)
 
@@ -364,7 +364,7 @@ def paired(judged: dict[str, dict[int, np.ndarray]], cases: int) -> Iterator[str
     for model, draws in judged.items():
         if model != "trm adapted" and (both := sorted(trm.keys() & draws.keys())):
             new, old = np.mean([trm[draw] - draws[draw] for draw in both], 0)
-            yield f" less {model:16} {cases:6} {len(both):5} {_ap(new, '+')} {'':6} {'':7} {_ap(old, '+')}"
+            yield f" less {model:22} {cases:6} {len(both):5} {_ap(new, '+')} {'':6} {'':7} {_ap(old, '+')}"
 
 
 def _ap(values: np.ndarray, sign: str = "") -> str:

@@ -24,12 +24,12 @@ from trmfin.learn.bundle import Bundle
 from trmfin.scoring.engine import score_rows
 from trmfin.scoring.rings import SEQUENCE, Key, Rings, Rows, columns_read, event_dtype, event_rows
 from trmfin.scoring.scores import Scores
-from trmfin.sequences.columns import Columns, compared_texts, event_columns, sample_columns
+from trmfin.sequences.columns import Columns, compared_texts, event_columns, names_of, records_of, sample_columns
 from trmfin.sequences.links import read_links
 from trmfin.sequences.sequences import Sequences
 from trmfin.sequences.targets import Targets
 from trmfin.sequences.task import Task
-from trmfin.sequences.transforms import ABSENT, NEVER
+from trmfin.sequences.transforms import ABSENT, NEVER, Exact, absent_of
 from trmfin.sequences.windows import Window
 
 TEXT = (pl.String, pl.Categorical, pl.Enum)
@@ -182,8 +182,9 @@ class Stream:
         for frame, part in ((events, both.events), (samples, both.samples)):
             if frame is None:
                 continue
-            for name, values in part.operands.items():
+            for name in names_of(part.operands):
                 if frame.schema.get(name) in TEXT:
+                    values = part.operands[name]
                     known = values != ABSENT
                     values[known] = places[values[known]]
         return both, dtype
@@ -219,7 +220,12 @@ class Stream:
 def _no_samples(task: Task) -> Columns:
     numbers, codes = np.zeros((0, len(task.numbers)), np.float32), np.zeros((0, len(task.codes)), np.int32)
     return Columns(
-        id_column=pl.Series("id", [], pl.String), known_at=np.zeros(0, np.int64), numbers=numbers, codes=codes, operands={}, late={}
+        id_column=pl.Series("id", [], pl.String),
+        known_at=np.zeros(0, np.int64),
+        numbers=numbers,
+        codes=codes,
+        operands=records_of({}, 0),
+        late={},
     )
 
 
@@ -230,16 +236,17 @@ def _columns(rows: Rows) -> Columns:
         np.concatenate((rows[name], np.full((1, *rows[name].shape[1:]), absent, rows[name].dtype)))
         for name, absent in (("numbers", np.nan), ("codes", 0))
     )
-    operands: dict[str, NDArray[np.generic]] = {}
+    operands: dict[str, Exact] = {}
     late: dict[str, NDArray[np.int64]] = {}
     for name in rows.dtype.names or ():
         what, _, column = name.partition(" ")
         if what == "operand":
-            operands[column.partition(" ")[2]] = np.append(rows[name], ABSENT if rows[name].dtype == np.int64 else np.nan)
+            operands[column.partition(" ")[2]] = np.append(rows[name], absent_of(rows[name]))
         elif what == "late":
             late[column] = np.append(rows[name], NEVER)
     ids = pl.Series("id", [""] * E, pl.String)
-    return Columns(id_column=ids, known_at=rows["known_at"].copy(), numbers=numbers, codes=codes, operands=operands, late=late)
+    records = records_of(operands, E + 1)
+    return Columns(id_column=ids, known_at=rows["known_at"].copy(), numbers=numbers, codes=codes, operands=records, late=late)
 
 
 def _order(events: pl.DataFrame, sizes: Sequence[int]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trmfin.sequences.columns import relative, told_alone
+from trmfin.sequences.columns import relative, same_cells, told_alone
 from trmfin.sequences.links import relation
 from trmfin.sequences.task import Field, Task
-from trmfin.sequences.transforms import ABSENT, Exact
+from trmfin.sequences.transforms import Exact, absent_of
 from trmfin.sequences.windows import event_places
 
 if TYPE_CHECKING:
@@ -37,14 +37,17 @@ class Batch:
 
 def gather(sequences: Sequences, rows: Int) -> Batch:
     """The batch of the samples `rows` (B,). Each sample's part depends on that sample alone."""
-    task, seen = sequences.task, Seen(sequences, rows)
-    read = read_places(task)
+    task, samples, seen = sequences.task, sequences.samples, Seen(sequences, rows)
     tokens = token_events(task, seen.events, len(sequences.events))
     mask = tokens != len(sequences.events)
     mask[:, 0] = True
+    numbers = np.full((*tokens.shape, len(task.numbers)), np.nan, np.float32)
+    codes = np.zeros((*tokens.shape, len(task.codes)), np.int64)
+    _write(numbers, task.numbers, samples.numbers.take(rows, axis=0), seen)
+    _write(codes, task.codes, samples.codes.take(rows, axis=0), seen)
     return Batch(
-        numbers=_numbers(seen, read),
-        codes=_codes(seen, read),
+        numbers=numbers,
+        codes=codes,
         tag=np.tile(token_tags(task), (len(rows), 1)),
         mask=mask,
         rows=rows,
@@ -53,31 +56,16 @@ def gather(sequences: Sequences, rows: Int) -> Batch:
     )
 
 
-def _numbers(seen: Seen, read: Int) -> NDArray[np.float32]:
-    """(B, L, F) NaN = absent. read: places of the windows that are tokens."""
-    task, own = seen.sequences.task, seen.sequences.samples.numbers.take(seen.rows, axis=0)
-    table = np.full((len(own), task.length, len(task.numbers)), np.nan, np.float32)
-    for axis, place in told_alone(task.numbers, "sample").items():
-        table[:, 0, axis] = own[:, place]
-    places = window_places(task)
-    for axis, item in enumerate(task.numbers):
+def _write(table: NDArray[Any], fields: Sequence[Field], told: NDArray[Any], seen: Seen) -> None:
+    """The cells of number or category fields into `table` (B, L, fields), absent so far. told: (B, …) what the samples tell alone."""
+    read, places = read_places(seen.sequences.task), window_places(seen.sequences.task)
+    for axis, place in told_alone(fields, "sample").items():
+        table[:, 0, axis] = told[:, place]
+    for axis, item in enumerate(fields):
         if item.summary:
-            table[:, 0, axis] = summed_up(item.summary, seen.numbers(item)[:, places[item.of]])
+            table[:, 0, axis] = summed_up(item.summary, seen.cells(item)[:, places[item.of]])
         elif item.side == "event":
-            table[:, 1:, axis] = seen.numbers(item)[:, read]
-    return table
-
-
-def _codes(seen: Seen, read: Int) -> Int:
-    """(B, L, C) 0 = absent. read: places of the windows that are tokens."""
-    task, own = seen.sequences.task, seen.sequences.samples.codes.take(seen.rows, axis=0)
-    table = np.zeros((len(own), task.length, len(task.codes)), np.int64)
-    for axis, place in told_alone(task.codes, "sample").items():
-        table[:, 0, axis] = own[:, place]
-    for axis, item in enumerate(task.codes):
-        if item.side == "event":
-            table[:, 1:, axis] = seen.codes(item)[:, read]
-    return table
+            table[:, 1:, axis] = seen.cells(item)[:, read]
 
 
 def token_events(task: Task, events: Int, absent: int) -> Int:
@@ -91,7 +79,7 @@ def summed_events(sequences: Sequences, rows: Int, fields: Collection[str]) -> l
     there, places = np.zeros(seen.events.shape, bool), window_places(sequences.task)
     for item in sequences.task.numbers:
         if item.summary and item.name in fields:
-            there[:, places[item.of]] |= ~np.isnan(seen.numbers(item)[:, places[item.of]])
+            there[:, places[item.of]] |= ~np.isnan(seen.cells(item)[:, places[item.of]])
     return [sequences.events.id_column[mine[kept].tolist()].to_list() for mine, kept in zip(seen.events, there, strict=True)]
 
 
@@ -113,22 +101,17 @@ class Seen:
         self.sequences, self.rows = sequences, rows
         self.as_of = sequences.as_of.take(rows)[:, None]
         self.events = event_places(sequences.windows.values(), rows, len(sequences.events))  # (B, W), E on padding
-        self._told = dict[tuple[str, str, str], Any]()  # several fields may sum up the same cells
+        self._cells = dict[tuple[str, ...], NDArray[Any]]()  # several fields may sum up the same ones
         self._operands = dict[str, Exact]()
         self._hidden = dict[int, NDArray[np.bool_]]()  # by the array of times, which late columns may share
 
-    def numbers(self, item: Field) -> NDArray[np.float32]:
-        """(B, W) an event field's cells, NaN where absent. Not to be written to."""
-        if (asked := (item.column, item.transform, item.against)) not in self._told:
-            self._told[asked] = self._relative(item) if item.against else self._alone(item, self._numbers, np.nan)
-        return self._told[asked]  # type: ignore[no-any-return]
-
-    def codes(self, item: Field) -> Int:
-        """(B, W) an event field's cells, 0 where absent."""
-        if item.against:
-            found: Int = self.sequences.same_codes[item.name].take(self._relative(item))
-            return found
-        return self._alone(item, self._codes, 0)
+    def cells(self, item: Field) -> NDArray[Any]:
+        """(B, W) what an event field says: float32, NaN where absent, or codes, 0 where absent. Not to be written to."""
+        if item.is_code and item.against:
+            return self.sequences.same_codes[item.name].take(self._relative(item))
+        if (asked := same_cells(item)) not in self._cells:
+            self._cells[asked] = self._relative(item) if item.against else self._alone(item)
+        return self._cells[asked]
 
     @cached_property
     def _numbers(self) -> NDArray[np.float32]:
@@ -139,23 +122,29 @@ class Seen:
     def _codes(self) -> NDArray[np.int32]:
         return self.sequences.events.codes.take(self.events, axis=0)
 
-    def _alone(self, item: Field, told: NDArray[Any], absent: float) -> NDArray[Any]:
+    @cached_property
+    def _records(self) -> NDArray[np.void]:
+        """(B, W) what relative fields compare."""
+        return self.sequences.events.operands.take(self.events)
+
+    def _alone(self, item: Field) -> NDArray[Any]:
         """Of what the events tell alone, a field's, absent while a late column is not known."""
-        fields = self.sequences.task.codes if item.is_code else self.sequences.task.numbers
+        task = self.sequences.task
+        fields, told, absent = (task.codes, self._codes, 0) if item.is_code else (task.numbers, self._numbers, np.nan)
         cells: NDArray[Any] = told[..., told_alone(fields, "event")[fields.index(item)]]
         if item.column in self.sequences.events.late:
             cells = np.where(self._unknown_yet(item.column), cells.dtype.type(absent), cells)
         return cells
 
-    def _relative(self, item: Field) -> Any:
+    def _relative(self, item: Field) -> NDArray[Any]:
         return relative(item, self._operand(item.column), self._other(item))
 
     def _operand(self, column: str) -> Exact:
         """(B, W) exact values of an event column, absent on padding and while a late value is unknown."""
         if column not in self._operands:
-            values = self.sequences.events.operands[column].take(self.events)
+            values: Exact = self._records[column]
             if column in self.sequences.events.late:
-                values[self._unknown_yet(column)] = _absent(values)
+                values = np.where(self._unknown_yet(column), absent_of(values), values)
             self._operands[column] = values
         return self._operands[column]
 
@@ -172,9 +161,9 @@ class Seen:
         if form == "as_of":
             return self.as_of
         if form == "sample":
-            return self.sequences.samples.operands[column].take(self.rows)[:, None]
+            return self.sequences.samples.operands.take(self.rows)[column][:, None]
         values = np.roll(self._operand(column or item.column), 1, axis=1)
-        values[:, np.diff(window_tags(self.sequences.task), prepend=0) > 0] = _absent(values)  # a history's first place has no previous
+        values[:, np.diff(window_tags(self.sequences.task), prepend=0) > 0] = absent_of(values)  # a history's first place has no previous
         return values
 
 
@@ -213,7 +202,3 @@ def summed_up(summary: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
     else:
         found = np.where(present, values, np.inf).min(1) if summary == "min" else np.where(present, values, -np.inf).max(1)
     return np.asarray(np.where(count > 0, found, np.nan), np.float32)
-
-
-def _absent(values: Exact) -> float | int:
-    return ABSENT if values.dtype == np.int64 else np.nan

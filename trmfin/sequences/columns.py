@@ -34,7 +34,7 @@ class Columns:
     known_at: Int  # (E,) when the row could be known; for samples as_of
     numbers: NDArray[np.float32]  # (E + 1, …) NaN = absent; only what a row tells alone, in the places that `told_alone` says
     codes: NDArray[np.int32]  # (E + 1, …) the same; 0 = absent, 1 = unknown, 2, 3, … = `Sequences.categories`
-    operands: Mapping[str, Exact]  # column that relative fields compare → (E + 1,) money, times, text as int64, plain numbers as float64
+    operands: NDArray[np.void]  # (E + 1,) records of the columns that relative fields compare: money, times, text int64, numbers float64
     late: Mapping[str, Int]  # late column → (E + 1,) when its value became known; NEVER = not
 
     def __len__(self) -> int:
@@ -167,10 +167,10 @@ def told_alone(fields: Iterable[Field], side: Side) -> dict[int, int]:
     """
     places = dict[tuple[str, ...], int]()
     own = [(axis, item) for axis, item in enumerate(fields) if item.side == side and (side == "sample" or not item.against)]
-    return {axis: places.setdefault(_same_cells(item), len(places)) for axis, item in own}
+    return {axis: places.setdefault(same_cells(item), len(places)) for axis, item in own}
 
 
-def _same_cells(item: Field) -> tuple[str, ...]:
+def same_cells(item: Field) -> tuple[str, ...]:
     """What two fields of one table have in common if their cells are equal. Category fields may have vocabularies of their own."""
     return (item.name,) if item.is_code else (item.column, item.transform, item.against)
 
@@ -191,20 +191,33 @@ def late_columns(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, Int]:
 
     Columns that become known together share one array, which is then looked up once.
     """
-    found = dict[str, Int]()
+    found, there = dict[str, Int](), set(frame.columns)
     for name in names:
-        if (beside := f"{name}_known_at") in frame.columns:
+        if (beside := f"{name}_known_at") in there:
             times = np.append(filled(microseconds(frame[beside]), NEVER), NEVER)
             found[name] = next((shared for shared in found.values() if np.array_equal(shared, times)), times)
     return found
+
+
+def names_of(records: NDArray[np.void]) -> tuple[str, ...]:
+    """Of the parts of a record."""
+    return records.dtype.names or ()
+
+
+def records_of(columns: Mapping[str, Exact], count: int) -> NDArray[np.void]:
+    """(count,) what belongs to a row side by side, so that looking a row up is looking in one place."""
+    records = np.empty(count, [(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        records[name] = values
+    return records
 
 
 def event_columns(events: pl.DataFrame, task: Task, texts: pl.Series) -> tuple[Columns, dict[str, tuple[str, ...]]]:
     """The columns of all events, and the values of each category field in this data set."""
     reader = Reader(events, "event", task, texts)
     numbers, codes, categories = _static(reader, "event", task)
-    operands = {name: reader.exact(name, field) for name, field in compared_columns(task, "event").items()}
-    late = late_columns(events, sorted({f.column for f in task.fields if f.side == "event"} | set(operands)))
+    operands = records_of({name: reader.exact(name, field) for name, field in compared_columns(task, "event").items()}, len(numbers))
+    late = late_columns(events, sorted({f.column for f in task.fields if f.side == "event"} | set(names_of(operands))))
     known_at = microseconds(events["known_at"]).to_numpy()
     return Columns(id_column=events["event_id"], known_at=known_at, numbers=numbers, codes=codes, operands=operands, late=late), categories
 
@@ -219,7 +232,7 @@ def sample_columns(samples: pl.DataFrame, task: Task, texts: pl.Series) -> tuple
     shown = samples.with_columns(pl.when(pl.col(f"{n}_known_at") < pl.col("as_of")).then(pl.col(n)) for n in hidden)
     reader = Reader(shown, "sample", task, texts)
     numbers, codes, categories = _static(reader, "sample", task)
-    operands = {name: reader.exact(name, field) for name, field in compared_columns(task, "sample").items()}
+    operands = records_of({name: reader.exact(name, field) for name, field in compared_columns(task, "sample").items()}, len(numbers))
     as_of = microseconds(samples["as_of"]).to_numpy()
     for fields, table in ((task.numbers, numbers), (task.codes, codes)):
         for axis, place in told_alone(fields, "sample").items():

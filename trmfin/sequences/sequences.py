@@ -78,7 +78,7 @@ class Sequences:
         """All that samples are made of: identities, values, windows, links, answers."""
         found: list[NDArray[Any]] = [np.frombuffer("\n".join(map(str, self.sample_ids)).encode(), np.uint8), self.group]
         for columns in (self.events, self.samples):
-            found += [columns.known_at, columns.numbers, columns.codes, *columns.operands.values(), *columns.late.values()]
+            found += [columns.known_at, columns.numbers, columns.codes, columns.operands, *columns.late.values()]
         for window in self.windows.values():
             found += [window.order, window.start, window.stop]
         links = self.links

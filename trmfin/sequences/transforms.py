@@ -71,6 +71,11 @@ def signed_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.copysign(np.log1p(np.abs(values)), values)
 
 
+def absent_of(values: Exact) -> float | int:
+    """What stands for an absent one among such values."""
+    return ABSENT if values.dtype == np.int64 else np.nan
+
+
 def major_units(values: Exact) -> NDArray[np.float64]:
     """float64 values, NaN = absent; int64 money becomes major units."""
     return _float(values) / MINOR_UNITS if values.dtype == np.int64 else _float(values)
