@@ -71,14 +71,14 @@ def test_a_changed_byte_of_any_array_is_other_content(make: Callable[..., Any], 
     sequences = aligned(make)
     told, seen = sequences.arrays(), {content(sequences)}
     for place, array in enumerate(told):
-        if not array.size:
+        if not array.nbytes:
             continue
         changed = bytearray(array.tobytes())
         changed[-1] ^= 1
         other = np.frombuffer(bytes(changed), array.dtype).reshape(array.shape)
         monkeypatch.setattr(Sequences, "arrays", lambda self, place=place, other=other: [*told[:place], other, *told[place + 1 :]])
         seen.add(content(sequences))
-    assert len(seen) == 1 + sum(bool(array.size) for array in told)
+    assert len(seen) == 1 + sum(bool(array.nbytes) for array in told)
 
 
 def test_puzzles_are_told_apart_by_all_they_are_made_of() -> None:
