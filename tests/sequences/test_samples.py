@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.learn.tiny import notes, world
 from tests.model.test_network import world as aligned
 from tests.puzzles.tiny_puzzles import kind
-from tests.worlds import WORLDS, document_chain, grid
+from tests.worlds import WORLDS, card_and_shop, document_chain, grid
 from trmfin.learn.checkpoint import content
 from trmfin.puzzles.board import FOUR
 from trmfin.puzzles.puzzle_samples import PuzzleSamples
@@ -66,7 +66,7 @@ def test_every_array_of_sequences_is_told(make: Callable[..., Any]) -> None:
     assert not any(array.dtype.hasobject for array in told)  # bytes of objects are addresses, which differ from run to run
 
 
-@pytest.mark.parametrize("make", [document_chain, grid])
+@pytest.mark.parametrize("make", [card_and_shop, document_chain, grid])
 def test_a_changed_byte_of_any_array_is_other_content(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     sequences = aligned(make)
     told, seen = sequences.arrays(), {content(sequences)}

@@ -208,6 +208,37 @@ def test_groups_are_codes_of_the_group_column() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "codes"), [([100, 9, 10, 9], [2, 0, 1, 0]), ([0.0, 1.0, -0.0, -1.5], [1, 2, 1, 0]), (["b", "a", "B", "a"], [2, 1, 0, 1])]
+)
+def test_groups_are_in_the_order_of_their_values(values: list[Any], codes: list[int]) -> None:
+    sequences = built([{}], [{"sample_id": str(place), "unit": value} for place, value in enumerate(values)], task(group="unit"))
+    assert sequences.group.tolist() == codes and sequences.group.dtype == np.int32
+
+
+def test_fields_that_share_a_column_have_the_same_cells_and_the_first_of_them_is_named_where_it_is_missing() -> None:
+    fields = (
+        Field(name="paid", column="size", transform="signed_log"),
+        Field(name="most", column="size", transform="signed_log", of="all", summary="max"),
+        Field(name="size", column="size", transform="number"),
+    )
+    found = built([{"size": 3.0}, {"size": 7.0}], [{}], task(*fields))
+    assert same(number(found, "paid"), [NAN, NAN, np.log1p(3), np.log1p(7)]) and same(number(found, "size"), [NAN, NAN, 3, 7])
+    assert same(number(found, "most"), [np.log1p(7), NAN, NAN, NAN]) and found.events.numbers.shape == (3, 2)
+    with pytest.raises(TaskError, match="no column 'size', which field 'paid' reads"):
+        built([{}], [{}], task(*fields))
+
+
+def test_late_columns_that_become_known_together_are_hidden_until_then_and_others_by_their_own_time() -> None:
+    names = ("one", "two", "other")
+    asked = task(*(Field(name=name, column=name, transform="number") for name in names))
+    known = {"one_known_at": at(5), "two_known_at": at(5), "other_known_at": at(8)}
+    found = built([{**dict.fromkeys(names, 1.0), **known}], [{"sample_id": str(day), "as_of": at(day)} for day in (4, 6, 9)], asked)
+    assert found.events.late["one"] is found.events.late["two"] is not found.events.late["other"]
+    seen = [[number(found, name, row)[-1] for name in names] for row in range(3)]
+    assert np.array_equal(seen, [[NAN, NAN, NAN], [1, 1, NAN], [1, 1, 1]], equal_nan=True)
+
+
+@pytest.mark.parametrize(
     ("fields", "words"),
     [
         ((Field(name="f", column="sise", transform="number"),), "events: no column 'sise', which field 'f' reads; found .*size"),

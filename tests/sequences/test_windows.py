@@ -77,6 +77,8 @@ def test_keys_of_several_columns_agree_only_when_all_parts_do() -> None:
     event_key, sample_key = key_codes(events, pl.DataFrame({"a": ["x", "y", None], "b": ["2", "1", "1"]}), ("a", "b"))
     assert event_key[1] == sample_key[0] and sample_key[1] not in event_key
     assert event_key[0] != event_key[1] and event_key[2] == sample_key[2] == NO_KEY
+    again, _ = key_codes(events, events, ("a", "b", "a"))
+    assert again[0] != again[1] and again[2] == NO_KEY, "a column that is named twice drops no other"
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,8 @@ def cases(prepared: Prepared, sequences: Sequences, rows: NDArray[np.int64]) -> 
     own, of_events = _read(task, prepared.samples, "sample"), _read(task, events, "event")
     samples, table = prepared.samples.select(own), events.select(of_events)
     for row in rows:
-        tokens = event_places(sequences.windows.values(), np.array([row]), len(events))
-        inside = np.unique(tokens[tokens < len(events)])
+        seen = event_places(sequences.windows.values(), np.array([row]), len(events))
+        inside = np.unique(seen[seen < len(events)])
         sample = samples[int(row)]
         mine = table[inside.tolist()].sort("known_at", "event_id")
         as_of = sample["as_of"][0]

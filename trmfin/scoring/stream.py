@@ -24,7 +24,7 @@ from trmfin.learn.bundle import Bundle
 from trmfin.scoring.engine import score_rows
 from trmfin.scoring.rings import SEQUENCE, Key, Rings, Rows, columns_read, event_dtype, event_rows
 from trmfin.scoring.scores import Scores
-from trmfin.sequences.columns import Columns, compared_texts, event_columns, names_of, records_of, sample_columns
+from trmfin.sequences.columns import Columns, compared_texts, event_columns, names_of, records_of, sample_columns, told_alone
 from trmfin.sequences.links import read_links
 from trmfin.sequences.sequences import Sequences
 from trmfin.sequences.targets import Targets
@@ -218,13 +218,14 @@ class Stream:
 
 
 def _no_samples(task: Task) -> Columns:
-    numbers, codes = np.zeros((0, len(task.numbers)), np.float32), np.zeros((0, len(task.codes)), np.int32)
+    """The absent row alone."""
+    numbers, codes = (len(set(told_alone(fields, "sample").values())) for fields in (task.numbers, task.codes))
     return Columns(
         id_column=pl.Series("id", [], pl.String),
         known_at=np.zeros(0, np.int64),
-        numbers=numbers,
-        codes=codes,
-        operands=records_of({}, 0),
+        numbers=np.full((1, numbers), np.nan, np.float32),
+        codes=np.zeros((1, codes), np.int32),
+        operands=records_of({}, 1),
         late={},
     )
 

@@ -1,4 +1,4 @@
-"""Columns: what the task reads of a table, each kept once in a contiguous array, encoded before any sample is looked at."""
+"""Columns: what the task reads of a table, each kept once, encoded before any sample is looked at."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def compared_columns(task: Task, side: Side) -> dict[str, Field]:
 
 
 def told_alone(fields: Iterable[Field], side: Side) -> dict[int, int]:
-    """Which of a task's number or category fields a row of this table tells without other events: axis of the batch → place in `Columns`.
+    """Which of a task's number or category fields a row of this table tells without another row: axis of the batch → place in `Columns`.
 
     Numbers of one column, transform and comparison share a place. A sample's row tells its relative fields, too.
     """
@@ -248,8 +248,9 @@ def _static(reader: Reader, side: Side, task: Task) -> tuple[NDArray[np.float32]
     of_numbers, of_codes = told_alone(task.numbers, side), told_alone(task.codes, side)
     numbers = np.full((rows, len(set(of_numbers.values()))), np.nan, np.float32)
     codes = np.zeros((rows, len(of_codes)), np.int32)
-    for place, axis in {place: axis for axis, place in of_numbers.items()}.items():
-        if not (field := task.numbers[axis]).against:
+    first = {place: axis for axis, place in reversed(of_numbers.items())}  # of the fields that share a place
+    for place in sorted(first):
+        if not (field := task.numbers[first[place]]).against:
             numbers[:, place] = transforms.number(field.transform, reader.exact(field.column, field))
     categories = {field.name: TRANSFORMS[field.transform].values for field in task.codes if field.side == side}
     for axis, place in of_codes.items():

@@ -23,7 +23,7 @@ class Window:
     order: Int  # (M + 1,) rows of the event columns, by key, known_at, sequence, event_id; the last is the absent event E
     start: Int  # (N,)
     stop: Int  # (N,) stop - start ≤ length
-    length: int  # L_h: tokens this history takes in a sample
+    length: int  # W_h: places of this history in a sample's windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +95,11 @@ def key_codes(events: pl.DataFrame, samples: pl.DataFrame, keys: tuple[str, ...]
             found = f"{frame.schema[differ[0]]}, but {events.schema[differ[0]]} in events"
             raise TaskError(f"{table}, key column {differ[0]}: {found}; write both as String")
     codes = np.zeros(len(events) + len(samples), np.int64)
-    for name in keys:
+    for place, name in enumerate(keys):
         columns = [frame[name].cast(pl.String) for frame in (events, samples)]
         values = distinct(pl.concat([distinct(column) for column in columns]))
         part = np.concatenate([filled(as_codes(column, values).cast(pl.Int64), NO_KEY) for column in columns])
-        if name == keys[0]:
+        if place == 0:
             codes = part
         else:
             known = (codes != NO_KEY) & (part != NO_KEY)
@@ -130,7 +130,7 @@ def event_places(windows: Iterable[Window], rows: Int, absent: int) -> Int:
     """(B, W) row of each event in the windows of the samples `rows`, history after history; `absent` (E) on padding."""
     parts = [np.full((len(rows), 0), absent)]
     for window in windows:
-        place = window.stop.take(rows)[:, None] + np.arange(-window.length, 0)  # (B, L_h), right-aligned: padding is on the left
+        place = window.stop.take(rows)[:, None] + np.arange(-window.length, 0)  # (B, W_h), right-aligned: padding is on the left
         place[place < window.start.take(rows)[:, None]] = len(window.order) - 1
         parts.append(window.order.take(place))
     return np.concatenate(parts, axis=1)
