@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,14 +59,30 @@ def gather(sequences: Sequences, rows: Int) -> Batch:
 
 def _write(table: NDArray[Any], fields: Sequence[Field], told: NDArray[Any], seen: Seen) -> None:
     """The cells of number or category fields into `table` (B, L, fields), absent so far. told: (B, …) what the samples tell alone."""
-    read, places = read_places(seen.sequences.task), window_places(seen.sequences.task)
-    for axis, place in told_alone(fields, "sample").items():
-        table[:, 0, axis] = told[:, place]
+    task, late = seen.sequences.task, seen.sequences.events.late
+    places, read = window_places(task), read_places(task)
+    tokens = slice(None) if len(read) == seen.events.shape[1] else read  # a slice copies nothing
+    for axes, kept in _runs(told_alone(fields, "sample")):
+        table[:, 0, axes] = told[:, kept]
+    plain = {
+        axis: place for axis, place in told_alone(fields, "event").items() if not fields[axis].summary and fields[axis].column not in late
+    }
+    for axes, kept in _runs(plain):
+        table[:, 1:, axes] = (seen.told_numbers if fields is task.numbers else seen.told_codes)[:, tokens, kept]
     for axis, item in enumerate(fields):
         if item.summary:
             table[:, 0, axis] = summed_up(item.summary, seen.cells(item)[:, places[item.of]])
-        elif item.side == "event":
-            table[:, 1:, axis] = seen.cells(item)[:, read]
+        elif item.side == "event" and axis not in plain:
+            table[:, 1:, axis] = seen.cells(item)[:, tokens]
+
+
+def _runs(places: Mapping[int, int]) -> Iterator[tuple[slice, slice]]:
+    """Neighbours that go to neighbours, which are copied at once: of a task of many columns one or a few. places: axis → place."""
+    numbered = enumerate(places.items())
+    for _, run in groupby(numbered, lambda pair: (pair[1][0] - pair[0], pair[1][1] - pair[0])):
+        pairs = [pair for _, pair in run]
+        (axis, place), count = pairs[0], len(pairs)
+        yield slice(axis, axis + count), slice(place, place + count)
 
 
 def token_events(task: Task, events: Int, absent: int) -> Int:
@@ -114,12 +131,12 @@ class Seen:
         return self._cells[asked]
 
     @cached_property
-    def _numbers(self) -> NDArray[np.float32]:
+    def told_numbers(self) -> NDArray[np.float32]:
         """(B, W, …) what the events tell alone."""
         return self.sequences.events.numbers.take(self.events, axis=0)
 
     @cached_property
-    def _codes(self) -> NDArray[np.int32]:
+    def told_codes(self) -> NDArray[np.int32]:
         return self.sequences.events.codes.take(self.events, axis=0)
 
     @cached_property
@@ -130,7 +147,7 @@ class Seen:
     def _alone(self, item: Field) -> NDArray[Any]:
         """Of what the events tell alone, a field's, absent while a late column is not known."""
         task = self.sequences.task
-        fields, told, absent = (task.codes, self._codes, 0) if item.is_code else (task.numbers, self._numbers, np.nan)
+        fields, told, absent = (task.codes, self.told_codes, 0) if item.is_code else (task.numbers, self.told_numbers, np.nan)
         cells: NDArray[Any] = told[..., told_alone(fields, "event")[fields.index(item)]]
         if item.column in self.sequences.events.late:
             cells = np.where(self._unknown_yet(item.column), cells.dtype.type(absent), cells)
