@@ -63,6 +63,7 @@ TREES = {"objective": "binary", "learning_rate": 0.03, "num_leaves": 15, "num_th
 SLOW_CASES = 20  # with which trees learn on windows, too, and the whole network is trained again: both take longer
 LIKELIEST = 0.05  # of the test rows, that are asked of all members
 FIRST_TREES, DRAWN = 250, 1_000  # of a base; bootstrap draws
+SIMULATED, DAY_55 = {"customers": 5_000, "terminals": 10_000, "days": 76}, date(2018, 4, 1) + timedelta(days=54)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,6 @@ def terminals() -> World:
 
 
 WORLDS = {"stolen": stolen, "testing": testing, "terminals": terminals}
-SIMULATED, DAY_55 = {"customers": 5_000, "terminals": 10_000, "days": 76}, date(2018, 4, 1) + timedelta(days=54)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import pytest
 from tests.worlds import at, card_and_shop, grid, monthly_panel, order_book, prepared, table
 from trmfin.errors import DataError, TaskError
 from trmfin.sequences.batch import Batch
+from trmfin.sequences.columns import FEW, as_codes, distinct
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences, build
 from trmfin.sequences.task import Field, History, Target, Task
@@ -213,6 +214,15 @@ def test_groups_are_codes_of_the_group_column() -> None:
 def test_groups_are_in_the_order_of_their_values(values: list[Any], codes: list[int]) -> None:
     sequences = built([{}], [{"sample_id": str(place), "unit": value} for place, value in enumerate(values)], task(group="unit"))
     assert sequences.group.tolist() == codes and sequences.group.dtype == np.int32
+
+
+@pytest.mark.parametrize("count", [0, 1, FEW, FEW + 1, 50])
+def test_few_texts_are_put_in_order_and_looked_up_as_many_are(count: int) -> None:
+    texts = [("z", "Z", None, "é", "𝄞", "ﬀ", "")[place % 7] or f"{place * 37 % 11}" if place % 7 != 2 else None for place in range(count)]
+    found = distinct(pl.Series("name", texts, pl.String))
+    assert found.to_list() == sorted({text for text in texts if text is not None}) and found.name == "name" and found.dtype == pl.String
+    codes = as_codes(pl.Series(texts, dtype=pl.String), found[1:])
+    assert codes.to_list() == [found.to_list().index(text) - 1 if text in found[1:].to_list() else None for text in texts]
 
 
 def test_fields_that_share_a_column_have_the_same_cells_and_the_first_of_them_is_named_where_it_is_missing() -> None:

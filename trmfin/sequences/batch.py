@@ -137,6 +137,7 @@ class Seen:
 
     @cached_property
     def told_codes(self) -> NDArray[np.int32]:
+        """(B, W, …) the same."""
         return self.sequences.events.codes.take(self.events, axis=0)
 
     @cached_property
@@ -154,6 +155,7 @@ class Seen:
         return cells
 
     def _relative(self, item: Field) -> NDArray[Any]:
+        """(B, W) a relative field's numbers, or of `same` which of its values."""
         return relative(item, self._operand(item.column), self._other(item))
 
     def _operand(self, column: str) -> Exact:

@@ -43,8 +43,8 @@ def as_of_windows(members: Members, ties: pl.DataFrame, *, key: Int, as_of: Int,
     """
     events = len(ties)
     held = np.flatnonzero(members.key != NO_KEY)
-    keys = 1 + int(np.max((members.key.max(initial=NO_KEY), key.max(initial=NO_KEY))))
-    moment, count = _moments(np.concatenate((members.known_at[held], as_of)), 1 + keys)  # NO_KEY has some, too
+    keys = 2 + int(max(members.key.max(initial=NO_KEY), key.max(initial=NO_KEY)))  # from 0, and NO_KEY
+    moment, count = _moments(np.concatenate((members.known_at[held], as_of)), keys)
     place = members.key[held] * count + moment[: len(held)]  # rises with (key, known_at)
     order = np.argsort(place)
     sorted_place, rows = place[order], members.row[held][order]
