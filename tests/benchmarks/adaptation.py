@@ -3,15 +3,18 @@
     python tests/benchmarks/adaptation.py stolen [--draws 20] [--cases 5 20 50] [--folder build/adaptation] > docs/results/adaptation.txt
     python tests/benchmarks/adaptation.py testing
     python tests/benchmarks/adaptation.py terminals
+    python tests/benchmarks/adaptation.py terminals-later
 
 stolen     the card file of TRMFIN_DATA (by default ../shared/data) from which scenario 3, stolen cards, is taken out before 2018-07-25
 testing    a simulated world of 5,000 cards in which thieves begin to test cards' numbers on its 55th day
 terminals  another one, from which scenario 2, compromised terminals, is taken out before its 55th day
+terminals-later  a third one like it, in which no case is confirmed before the third week from that day on: verdicts of two weeks
+           then stand at these terminals, in every window and feature of all models, beside the cases that are learnt from
 
 The base is trained on 31 days that end a week before the new fraud's first day, so that it has seen none. Of the seven days from
-that day on, k cases of it are confirmed; each draw picks others. Verdicts take a week, and on the day when all are known the test
-begins, of seven days: on the new fraud against genuine transactions, and on the old frauds against the same. Cards that are known to be
-bad by then are left out, as the Handbook's protocol does. All others are tested.
+that day on (in terminals-later: from the third week on), k cases of it are confirmed; each draw picks others. Verdicts take a week,
+and on the day when all are known the test begins, of seven days: on the new fraud against genuine transactions, and on the old frauds
+against the same. Cards that are known to be bad by then are left out, as the Handbook's protocol does. All others are tested.
 
 trm adapted     `python -m trmfin.train … --from BUNDLE --cases FILE`, as its defaults are, rehearsing the base's 31 days
 trm frozen …    the same, these parts of the network left as they were (the first --frozen draws)
@@ -28,7 +31,7 @@ less            TRM's AP less the other's on the same draws of cases, with the i
 labels          that must be known of the new fraud; CPU s: of one update, in one thread
 
 How `train --from` and the trees' updates are set was found on draws 1000 to 1002, 100 and earlier ones of the first two worlds, on the
-same test days (docs/log.md): what a setting owes to them no draw of cases can tell. Nothing was set on the third.
+same test days (docs/log.md): what a setting owes to them no draw of cases can tell. Nothing was set on the others.
 
 What was measured is kept in the folder and not measured again for the same base; another commit's belongs in another folder.
 """
@@ -63,16 +66,18 @@ TREES = {"objective": "binary", "learning_rate": 0.03, "num_leaves": 15, "num_th
 SLOW_CASES = 20  # with which trees learn on windows, too, and the whole network is trained again: both take longer
 LIKELIEST = 0.05  # of the test rows, that are asked of all members
 FIRST_TREES, DRAWN = 250, 1_000  # of a base; bootstrap draws
-SIMULATED, DAY_55 = {"customers": 5_000, "terminals": 10_000, "days": 76}, date(2018, 4, 1) + timedelta(days=54)
+SIMULATED, DAY_55 = {"customers": 5_000, "terminals": 10_000}, date(2018, 4, 1) + timedelta(days=54)
+DAYS, LATER = 76, 14  # of a simulated world; of one in which cases are confirmed so many days later, as many more
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A table whose rows tell their scenario, and from when on which of them is new."""
+    """A table whose rows tell their scenario, from when on which of them is new, and after how many days cases are confirmed."""
 
     table: pl.DataFrame
     new: int
     begins: date
+    later: int = 0
 
 
 def stolen() -> World:
@@ -85,17 +90,19 @@ def stolen() -> World:
 def testing() -> World:
     from trmfin.data.simulate import transactions
 
-    return World(table=transactions.simulate(transactions.World(**SIMULATED, seed=11, new_from=54)), new=transactions.NEW, begins=DAY_55)
+    table = transactions.simulate(transactions.World(**SIMULATED, days=DAYS, seed=11, new_from=54))
+    return World(table=table, new=transactions.NEW, begins=DAY_55)
 
 
-def terminals() -> World:
+def terminals(seed: int = 12, later: int = 0) -> World:
     from trmfin.data.simulate import transactions
 
-    table = transactions.simulate(transactions.World(**SIMULATED, seed=12))
-    return World(table=table.filter((pl.col("TX_FRAUD_SCENARIO") != 2) | (pl.col("TX_DATETIME").dt.date() >= DAY_55)), new=2, begins=DAY_55)
+    table = transactions.simulate(transactions.World(**SIMULATED, days=DAYS + later, seed=seed))
+    shown = table.filter((pl.col("TX_FRAUD_SCENARIO") != 2) | (pl.col("TX_DATETIME").dt.date() >= DAY_55))
+    return World(table=shown, new=2, begins=DAY_55, later=later)
 
 
-WORLDS = {"stolen": stolen, "testing": testing, "terminals": terminals}
+WORLDS = {"stolen": stolen, "testing": testing, "terminals": terminals, "terminals-later": partial(terminals, seed=13, later=LATER)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,10 +172,11 @@ def made_ready(world: World, flat: bool = True) -> Setting:
     y = sequences.targets.values["fraud"]
     day = sequences.as_of.astype("datetime64[us]").astype("datetime64[D]")
     begins = np.datetime64(world.begins)
-    start = world.begins + timedelta(days=CONFIRMED + DELAY)
+    start = world.begins + timedelta(days=world.later + CONFIRMED + DELAY)
     protocol = Protocol(kind="walk_forward", folds=1, test_start=start.isoformat(), test_days=TEST, delay_days=DELAY, known_from_days=7)
     train = np.flatnonzero((day >= begins - TRAIN - DELAY) & (day < begins - DELAY))
-    cases = np.flatnonzero((scenario == world.new) & (day >= begins) & (day < begins + CONFIRMED))
+    since = begins + world.later
+    cases = np.flatnonzero((scenario == world.new) & (day >= since) & (day < since + CONFIRMED))
     test = protocol_splits(sequences, protocol)[0].test
     used = np.unique(np.concatenate((train, cases, test)))
     windows = np.full((len(sequences), 0), np.nan, np.float32)
