@@ -66,6 +66,14 @@ def test_every_array_of_sequences_is_told(make: Callable[..., Any]) -> None:
     assert not any(array.dtype.hasobject for array in told)  # bytes of objects are addresses, which differ from run to run
 
 
+@pytest.mark.parametrize("make", WORLDS)
+def test_no_byte_of_a_record_is_left_to_chance(make: Callable[..., Any]) -> None:
+    for columns in ((sequences := aligned(make)).events, sequences.samples):
+        parts = columns.records.dtype
+        assert parts.itemsize == sum(parts[name].itemsize for name in parts.names or ()), "content would differ from run to run"
+        assert parts.itemsize % 8 == 0, "every other record would begin amid a word"
+
+
 @pytest.mark.parametrize("make", [card_and_shop, document_chain, grid])
 def test_a_changed_byte_of_any_array_is_other_content(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     sequences = aligned(make)

@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trmfin.errors import DataError
-from trmfin.sequences.columns import Columns, column_kind, names_of
+from trmfin.sequences.columns import EXACT, Columns, column_kind
 from trmfin.sequences.task import History, Task
 
 Rows = NDArray[Any]  # structured, of `event_dtype`
@@ -38,8 +38,8 @@ def event_dtype(task: Task, events: pl.DataFrame, columns: Columns) -> np.dtype[
     tie = f"tie {SEQUENCE if SEQUENCE in schema else 'event_id'}"
     parts: list[Any] = [("id", "u8"), ("keys", "u4"), ("known_at", "i8"), (tie, "u8")]
     parts += [("numbers", "f4", columns.numbers.shape[1:]), ("codes", "i4", columns.codes.shape[1:])]
-    for name in sorted(names_of(columns.operands)):
-        parts.append((f"operand {column_kind(schema[name], name in task.money)} {name}", columns.operands.dtype[name]))
+    for name in sorted(columns.compared):
+        parts.append((f"operand {column_kind(schema[name], name in task.money)} {name}", columns.records.dtype[f"{EXACT}{name}"]))
     return np.dtype(parts + [(f"late {name}", "i8") for name in sorted(columns.late)])
 
 
@@ -69,9 +69,9 @@ def event_rows(dtype: np.dtype[Any], events: pl.DataFrame, columns: Columns, key
         if what == "tie":
             rows[name] = _ties(events[rest])
         elif what == "operand":
-            rows[name] = columns.operands[rest.partition(" ")[2]][:-1]
+            rows[name] = columns.records[f"{EXACT}{rest.partition(' ')[2]}"][:-1]
         elif what == "late":
-            rows[name] = columns.late[rest][:-1]
+            rows[name] = columns.records[columns.late[rest]][:-1]
     return rows
 
 

@@ -24,7 +24,7 @@ from trmfin.learn.bundle import Bundle
 from trmfin.scoring.engine import score_rows
 from trmfin.scoring.rings import SEQUENCE, Key, Rings, Rows, columns_read, event_dtype, event_rows
 from trmfin.scoring.scores import Scores
-from trmfin.sequences.columns import Columns, compared_texts, event_columns, names_of, records_of, sample_columns, told_alone
+from trmfin.sequences.columns import EXACT, KNOWN, Columns, compared_texts, event_columns, records_of, sample_columns, told_alone
 from trmfin.sequences.links import read_links
 from trmfin.sequences.sequences import Sequences
 from trmfin.sequences.targets import Targets
@@ -182,9 +182,9 @@ class Stream:
         for frame, part in ((events, both.events), (samples, both.samples)):
             if frame is None:
                 continue
-            for name in names_of(part.operands):
+            for name in part.compared:
                 if frame.schema.get(name) in TEXT:
-                    values = part.operands[name]
+                    values = part.records[f"{EXACT}{name}"]
                     known = values != ABSENT
                     values[known] = places[values[known]]
         return both, dtype
@@ -220,34 +220,26 @@ class Stream:
 def _no_samples(task: Task) -> Columns:
     """The absent row alone."""
     numbers, codes = (len(set(told_alone(fields, "sample").values())) for fields in (task.numbers, task.codes))
-    return Columns(
-        id_column=pl.Series("id", [], pl.String),
-        known_at=np.zeros(0, np.int64),
-        numbers=np.full((1, numbers), np.nan, np.float32),
-        codes=np.zeros((1, codes), np.int32),
-        operands=records_of({}, 1),
-        late={},
-    )
+    records = records_of(np.full((1, numbers), np.nan, np.float32), np.zeros((1, codes), np.int32), {}, {})
+    return Columns(id_column=pl.Series("id", [], pl.String), known_at=np.zeros(0, np.int64), records=records, late={})
 
 
 def _columns(rows: Rows) -> Columns:
     """Events that were kept, as columns with the absent row at their end."""
-    E = len(rows)
     numbers, codes = (
         np.concatenate((rows[name], np.full((1, *rows[name].shape[1:]), absent, rows[name].dtype)))
         for name, absent in (("numbers", np.nan), ("codes", 0))
     )
-    operands: dict[str, Exact] = {}
-    late: dict[str, NDArray[np.int64]] = {}
+    exact, late = dict[str, Exact](), dict[str, NDArray[np.int64]]()
     for name in rows.dtype.names or ():
         what, _, column = name.partition(" ")
         if what == "operand":
-            operands[column.partition(" ")[2]] = np.append(rows[name], absent_of(rows[name]))
+            exact[column.partition(" ")[2]] = np.append(rows[name], absent_of(rows[name]))
         elif what == "late":
             late[column] = np.append(rows[name], NEVER)
-    ids = pl.Series("id", [""] * E, pl.String)
-    records = records_of(operands, E + 1)
-    return Columns(id_column=ids, known_at=rows["known_at"].copy(), numbers=numbers, codes=codes, operands=records, late=late)
+    ids, times = pl.Series("id", [""] * len(rows), pl.String), {f"{KNOWN}{column}": known_at for column, known_at in late.items()}
+    records = records_of(numbers, codes, exact, times)
+    return Columns(id_column=ids, known_at=rows["known_at"].copy(), records=records, late={column: f"{KNOWN}{column}" for column in late})
 
 
 def _order(events: pl.DataFrame, sizes: Sequence[int]) -> list[int]:

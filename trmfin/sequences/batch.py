@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trmfin.sequences.columns import relative, same_cells, told_alone
+from trmfin.sequences.columns import EXACT, relative, same_cells, told_alone
 from trmfin.sequences.links import relation
 from trmfin.sequences.task import Field, Task
 from trmfin.sequences.transforms import Exact, absent_of
@@ -38,14 +37,14 @@ class Batch:
 
 def gather(sequences: Sequences, rows: Int) -> Batch:
     """The batch of the samples `rows` (B,). Each sample's part depends on that sample alone."""
-    task, samples, seen = sequences.task, sequences.samples, Seen(sequences, rows)
+    task, seen = sequences.task, Seen(sequences, rows)
     tokens = token_events(task, seen.events, len(sequences.events))
     mask = tokens != len(sequences.events)
     mask[:, 0] = True
     numbers = np.full((*tokens.shape, len(task.numbers)), np.nan, np.float32)
     codes = np.zeros((*tokens.shape, len(task.codes)), np.int64)
-    _write(numbers, task.numbers, samples.numbers.take(rows, axis=0), seen)
-    _write(codes, task.codes, samples.codes.take(rows, axis=0), seen)
+    _write(numbers, "numbers", task.numbers, seen)
+    _write(codes, "codes", task.codes, seen)
     return Batch(
         numbers=numbers,
         codes=codes,
@@ -57,18 +56,18 @@ def gather(sequences: Sequences, rows: Int) -> Batch:
     )
 
 
-def _write(table: NDArray[Any], fields: Sequence[Field], told: NDArray[Any], seen: Seen) -> None:
-    """The cells of number or category fields into `table` (B, L, fields), absent so far. told: (B, …) what the samples tell alone."""
+def _write(table: NDArray[Any], part: str, fields: Sequence[Field], seen: Seen) -> None:
+    """The cells of number or category fields into `table` (B, L, fields), absent so far. part: of a record, what a row tells alone."""
     task, late = seen.sequences.task, seen.sequences.events.late
     places, read = window_places(task), read_places(task)
     tokens = slice(None) if len(read) == seen.events.shape[1] else read  # a slice copies nothing
     for axes, kept in _runs(told_alone(fields, "sample")):
-        table[:, 0, axes] = told[:, kept]
+        table[:, 0, axes] = seen.own[part][:, kept]
     plain = {
         axis: place for axis, place in told_alone(fields, "event").items() if not fields[axis].summary and fields[axis].column not in late
     }
     for axes, kept in _runs(plain):
-        table[:, 1:, axes] = (seen.told_numbers if fields is task.numbers else seen.told_codes)[:, tokens, kept]
+        table[:, 1:, axes] = seen.records[part][:, tokens, kept]
     for axis, item in enumerate(fields):
         if item.summary:
             table[:, 0, axis] = summed_up(item.summary, seen.cells(item)[:, places[item.of]])
@@ -118,9 +117,11 @@ class Seen:
         self.sequences, self.rows = sequences, rows
         self.as_of = sequences.as_of.take(rows)[:, None]
         self.events = event_places(sequences.windows.values(), rows, len(sequences.events))  # (B, W), E on padding
+        self.records = sequences.events.records.take(self.events)  # (B, W)
+        self.own = sequences.samples.records.take(rows)  # (B,)
         self._cells = dict[tuple[str, ...], NDArray[Any]]()  # several fields may sum up the same ones
-        self._operands = dict[str, Exact]()
-        self._hidden = dict[int, NDArray[np.bool_]]()  # by the array of times, which late columns may share
+        self._exact = dict[str, Exact]()
+        self._hidden = dict[str, NDArray[np.bool_]]()  # by the part of a record, which late columns may share
 
     def cells(self, item: Field) -> NDArray[Any]:
         """(B, W) what an event field says: float32, NaN where absent, or codes, 0 where absent. Not to be written to."""
@@ -130,49 +131,34 @@ class Seen:
             self._cells[asked] = self._relative(item) if item.against else self._alone(item)
         return self._cells[asked]
 
-    @cached_property
-    def told_numbers(self) -> NDArray[np.float32]:
-        """(B, W, …) what the events tell alone."""
-        return self.sequences.events.numbers.take(self.events, axis=0)
-
-    @cached_property
-    def told_codes(self) -> NDArray[np.int32]:
-        """(B, W, …) the same."""
-        return self.sequences.events.codes.take(self.events, axis=0)
-
-    @cached_property
-    def _records(self) -> NDArray[np.void]:
-        """(B, W) what relative fields compare."""
-        return self.sequences.events.operands.take(self.events)
-
     def _alone(self, item: Field) -> NDArray[Any]:
         """Of what the events tell alone, a field's, absent while a late column is not known."""
         task = self.sequences.task
-        fields, told, absent = (task.codes, self.told_codes, 0) if item.is_code else (task.numbers, self.told_numbers, np.nan)
-        cells: NDArray[Any] = told[..., told_alone(fields, "event")[fields.index(item)]]
+        part, fields, absent = ("codes", task.codes, 0) if item.is_code else ("numbers", task.numbers, np.nan)
+        cells: NDArray[Any] = self.records[part][..., told_alone(fields, "event")[fields.index(item)]]
         if item.column in self.sequences.events.late:
             cells = np.where(self._unknown_yet(item.column), cells.dtype.type(absent), cells)
         return cells
 
     def _relative(self, item: Field) -> NDArray[Any]:
         """(B, W) a relative field's numbers, or of `same` which of its values."""
-        return relative(item, self._operand(item.column), self._other(item))
+        return relative(item, self._column(item.column), self._other(item))
 
-    def _operand(self, column: str) -> Exact:
+    def _column(self, column: str) -> Exact:
         """(B, W) exact values of an event column, absent on padding and while a late value is unknown."""
-        if column not in self._operands:
-            values: Exact = self._records[column]
+        if column not in self._exact:
+            values: Exact = self.records[f"{EXACT}{column}"]
             if column in self.sequences.events.late:
                 values = np.where(self._unknown_yet(column), absent_of(values), values)
-            self._operands[column] = values
-        return self._operands[column]
+            self._exact[column] = values
+        return self._exact[column]
 
     def _unknown_yet(self, column: str) -> NDArray[np.bool_]:
         """(B, W) where a late column's value is not known yet."""
-        known_at = self.sequences.events.late[column]
-        if id(known_at) not in self._hidden:
-            self._hidden[id(known_at)] = np.greater_equal(known_at.take(self.events), self.as_of)
-        return self._hidden[id(known_at)]
+        part = self.sequences.events.late[column]
+        if part not in self._hidden:
+            self._hidden[part] = np.greater_equal(self.records[part], self.as_of)
+        return self._hidden[part]
 
     def _other(self, item: Field) -> Exact:
         """What a relative field is compared with: (B, 1) or (B, W)."""
@@ -180,8 +166,8 @@ class Seen:
         if form == "as_of":
             return self.as_of
         if form == "sample":
-            return self.sequences.samples.operands.take(self.rows)[column][:, None]
-        values = np.roll(self._operand(column or item.column), 1, axis=1)
+            return self.own[f"{EXACT}{column}"][:, None]
+        values = np.roll(self._column(column or item.column), 1, axis=1)
         values[:, np.diff(window_tags(self.sequences.task), prepend=0) > 0] = absent_of(values)  # a history's first place has no previous
         return values
 

@@ -21,6 +21,7 @@ Int = NDArray[np.int64]
 FEW = 16  # texts that are put in order and looked up faster by hand than by a query of polars
 UNKNOWN = 1  # the code of a category that training did not see; 0 = absent
 FIRST_CODE = 2  # the codes from here on are the field's values in order
+EXACT, KNOWN = "exact ", "known "  # with a column's name: parts of a record
 TABLES: Mapping[Side, str] = {"event": "events", "sample": "samples"}
 
 
@@ -28,18 +29,33 @@ TABLES: Mapping[Side, str] = {"event": "events", "sample": "samples"}
 class Columns:
     """What the task reads of E rows: of all events, or of the samples themselves.
 
-    Arrays of E + 1 rows end with the absent row, to which padding points. Times are int64 microseconds since 1970 UTC.
+    Records end with the absent row, to which padding points. Times are int64 microseconds since 1970 UTC. Of a record's parts
+    `exact NAME` are columns that relative fields compare: money, times and text int64, numbers float64; `known NAME` is when
+    the value of a late column became known, NEVER = not. Look rows up in `records`, not in a part of all of them.
     """
 
     id_column: pl.Series  # (E,) event_id or sample_id
     known_at: Int  # (E,) when the row could be known; for samples as_of
-    numbers: NDArray[np.float32]  # (E + 1, …) NaN = absent; only what a row tells alone, in the places that `told_alone` says
-    codes: NDArray[np.int32]  # (E + 1, …) the same; 0 = absent, 1 = unknown, 2, 3, … = `Sequences.categories`
-    operands: NDArray[np.void]  # (E + 1,) records of the columns that relative fields compare: money, times, text int64, numbers float64
-    late: Mapping[str, Int]  # late column → (E + 1,) when its value became known; NEVER = not
+    records: NDArray[np.void]  # (E + 1,) what belongs to a row side by side, so that looking it up is looking in one place
+    late: Mapping[str, str]  # late column → the part that tells when its value became known; columns may share one
 
     def __len__(self) -> int:
         return len(self.id_column)
+
+    @property
+    def numbers(self) -> NDArray[np.float32]:
+        """(E + 1, …) NaN = absent; only what a row tells alone, in the places that `told_alone` says."""
+        return self.records["numbers"]
+
+    @property
+    def codes(self) -> NDArray[np.int32]:
+        """(E + 1, …) the same; 0 = absent, 1 = unknown, 2, 3, … = `Sequences.categories`."""
+        return self.records["codes"]
+
+    @property
+    def compared(self) -> list[str]:
+        """The columns that relative fields compare."""
+        return [name.removeprefix(EXACT) for name in self.records.dtype.names or () if name.startswith(EXACT)]
 
     @cached_property
     def ids(self) -> NDArray[np.object_]:
@@ -193,28 +209,30 @@ def compared_texts(events: pl.DataFrame, samples: pl.DataFrame, task: Task) -> p
     return distinct(pl.concat(parts)) if parts else pl.Series("text", [], pl.String)
 
 
-def late_columns(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, Int]:
-    """When the value of each late column became known, (E + 1,); a column is late where NAME_known_at stands beside it.
+def late_columns(frame: pl.DataFrame, names: Iterable[str]) -> tuple[dict[str, str], dict[str, Int]]:
+    """Late column → part of a record, and each of these parts, (E + 1,). A column is late where NAME_known_at stands beside it.
 
-    Columns that become known together share one array, which is then looked up once.
+    Columns that become known together share a part.
     """
-    found, there = dict[str, Int](), set(frame.columns)
+    parts, times, there = dict[str, str](), dict[str, Int](), set(frame.columns)
     for name in names:
         if (beside := f"{name}_known_at") in there:
-            times = np.append(filled(microseconds(frame[beside]), NEVER), NEVER)
-            found[name] = next((shared for shared in found.values() if np.array_equal(shared, times)), times)
-    return found
+            mine = np.append(filled(microseconds(frame[beside]), NEVER), NEVER)
+            parts[name] = next((part for part, theirs in times.items() if np.array_equal(theirs, mine)), f"{KNOWN}{name}")
+            times.setdefault(parts[name], mine)
+    return parts, times
 
 
-def names_of(records: NDArray[np.void]) -> tuple[str, ...]:
-    """Of the parts of a record."""
-    return records.dtype.names or ()
-
-
-def records_of(columns: Mapping[str, Exact], count: int) -> NDArray[np.void]:
-    """(count,) what belongs to a row side by side, so that looking a row up is looking in one place."""
-    records = np.empty(count, [(name, values.dtype) for name, values in columns.items()])
-    for name, values in columns.items():
+def records_of(
+    numbers: NDArray[np.float32], codes: NDArray[np.int32], exact: Mapping[str, Exact], times: Mapping[str, Int]
+) -> NDArray[np.void]:
+    """(E + 1,) records. exact: by column, times: by part of a record, each (E + 1,)."""
+    parts: dict[str, NDArray[Any]] = {f"{EXACT}{name}": values for name, values in exact.items()}
+    parts |= {**times, "numbers": numbers, "codes": codes}
+    if (numbers.shape[1] + codes.shape[1]) % 2:
+        parts["spare"] = np.zeros(len(numbers), np.int32)  # so that every record begins at a multiple of 8 bytes
+    records = np.empty(len(numbers), [(name, values.dtype, values.shape[1:]) for name, values in parts.items()])
+    for name, values in parts.items():
         records[name] = values
     return records
 
@@ -223,10 +241,10 @@ def event_columns(events: pl.DataFrame, task: Task, texts: pl.Series) -> tuple[C
     """The columns of all events, and the values of each category field in this data set."""
     reader = Reader(events, "event", task, texts)
     numbers, codes, categories = _static(reader, "event", task)
-    operands = records_of({name: reader.exact(name, field) for name, field in compared_columns(task, "event").items()}, len(numbers))
-    late = late_columns(events, sorted({f.column for f in task.fields if f.side == "event"} | set(names_of(operands))))
-    known_at = microseconds(events["known_at"]).to_numpy()
-    return Columns(id_column=events["event_id"], known_at=known_at, numbers=numbers, codes=codes, operands=operands, late=late), categories
+    exact = {name: reader.exact(name, field) for name, field in compared_columns(task, "event").items()}
+    late, times = late_columns(events, sorted({f.column for f in task.fields if f.side == "event"} | set(exact)))
+    records, known_at = records_of(numbers, codes, exact, times), microseconds(events["known_at"]).to_numpy()
+    return Columns(id_column=events["event_id"], known_at=known_at, records=records, late=late), categories
 
 
 def sample_columns(samples: pl.DataFrame, task: Task, texts: pl.Series) -> tuple[Columns, dict[str, tuple[str, ...]]]:
@@ -239,14 +257,14 @@ def sample_columns(samples: pl.DataFrame, task: Task, texts: pl.Series) -> tuple
     shown = samples.with_columns(pl.when(pl.col(f"{n}_known_at") < pl.col("as_of")).then(pl.col(n)) for n in hidden)
     reader = Reader(shown, "sample", task, texts)
     numbers, codes, categories = _static(reader, "sample", task)
-    operands = records_of({name: reader.exact(name, field) for name, field in compared_columns(task, "sample").items()}, len(numbers))
+    exact = {name: reader.exact(name, field) for name, field in compared_columns(task, "sample").items()}
     as_of = microseconds(samples["as_of"]).to_numpy()
     for fields, table in ((task.numbers, numbers), (task.codes, codes)):
         for axis, place in told_alone(fields, "sample").items():
             if (field := fields[axis]).against:
-                other = np.append(as_of, ABSENT) if field.against == "as_of" else operands[field.against.partition(".")[2]]
-                table[:, place] = relative(field, operands[field.column], other)
-    return Columns(id_column=samples["sample_id"], known_at=as_of, numbers=numbers, codes=codes, operands=operands, late={}), categories
+                other = np.append(as_of, ABSENT) if field.against == "as_of" else exact[field.against.partition(".")[2]]
+                table[:, place] = relative(field, exact[field.column], other)
+    return Columns(id_column=samples["sample_id"], known_at=as_of, records=records_of(numbers, codes, exact, {}), late={}), categories
 
 
 def _static(reader: Reader, side: Side, task: Task) -> tuple[NDArray[np.float32], NDArray[np.int32], dict[str, tuple[str, ...]]]:

@@ -78,7 +78,7 @@ class Sequences:
         """All that samples are made of: identities, values, windows, links, answers."""
         found: list[NDArray[Any]] = [np.frombuffer("\n".join(map(str, self.sample_ids)).encode(), np.uint8), self.group]
         for columns in (self.events, self.samples):
-            found += [columns.known_at, columns.numbers, columns.codes, columns.operands, *columns.late.values()]
+            found += [columns.known_at, columns.records]
         for window in self.windows.values():
             found += [window.order, window.start, window.stop]
         links = self.links
@@ -131,12 +131,13 @@ class Sequences:
         return replace(self, events=events, samples=samples, categories=fitted.vocabulary, fitted=fitted)
 
     def _translated(self, columns: Columns, side: Side, fitted: Fitted) -> Columns:
-        codes = columns.codes.copy()
-        for axis, place in told_alone(self.task.codes, side).items():
+        places = told_alone(self.task.codes, side)
+        translated = replace(columns, records=columns.records.copy()) if places else columns
+        for axis, place in places.items():
             name = self.task.codes[axis].name
             table = np.array([0, UNKNOWN, *_places(self.categories[name], fitted.vocabulary[name])], np.int32)
-            codes[:, place] = table[codes[:, place]]
-        return replace(columns, codes=codes)
+            translated.codes[:, place] = table[columns.codes[:, place]]
+        return translated
 
     def _checked(self, rows: ArrayLike) -> Int:
         places = np.asarray(rows, np.int64)
