@@ -197,13 +197,11 @@ def read_places(task: Task) -> Int:
 
 def summed_up(summary: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
     """(B,) one of SUMMARIES over the present ones of (B, n) values; absent where none is, but a count is 0 then."""
+    if summary in ("min", "max"):
+        return np.asarray((np.fmin if summary == "min" else np.fmax).reduce(values, axis=1))
     present = ~np.isnan(values)
     count = present.sum(1)
     if summary == "count":
         return np.asarray(count, np.float32)
-    found: NDArray[Any]
-    if summary == "mean":  # in float64, so that no digit depends on the order of adding
-        found = np.where(present, values, 0).sum(1, dtype=np.float64) / np.maximum(count, 1)
-    else:
-        found = np.where(present, values, np.inf).min(1) if summary == "min" else np.where(present, values, -np.inf).max(1)
-    return np.asarray(np.where(count > 0, found, np.nan), np.float32)
+    total = np.where(present, values, 0).sum(1, dtype=np.float64)  # in float64, so that no digit depends on the order of adding
+    return np.asarray(total / np.where(count > 0, count, np.nan), np.float32)
