@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from tests.learn.tiny import notes, world
 from tests.model.test_network import world as aligned
 from tests.puzzles.tiny_puzzles import kind
-from tests.worlds import WORLDS, card_and_shop, document_chain, grid
+from tests.worlds import WORLDS, at, card_and_shop, document_chain, grid, prepared, table
 from trmfin.learn.checkpoint import content
 from trmfin.puzzles.board import FOUR
 from trmfin.puzzles.puzzle_samples import PuzzleSamples
 from trmfin.puzzles.sudoku import generate
 from trmfin.sequences.samples import Samples
-from trmfin.sequences.sequences import Sequences
+from trmfin.sequences.sequences import Sequences, build
+from trmfin.sequences.task import Field, History, Target, Task
 from trmfin.sequences.transforms import NEVER
 
 Array = NDArray[Any]
@@ -64,6 +65,35 @@ def test_every_array_of_sequences_is_told(make: Callable[..., Any]) -> None:
     told = sequences.arrays()
     assert {id(array) for array in held(sequences)} <= {id(array) for array in told} and len(told) > 8
     assert not any(array.dtype.hasobject for array in told)  # bytes of objects are addresses, which differ from run to run
+
+
+@pytest.mark.parametrize(
+    ("late", "other"), [({"one": 2, "two": 2}, {"one": 2}), ({"one": 2, "two": 3, "three": 2}, {"one": 2, "two": 3, "three": 3})]
+)
+def test_columns_that_become_known_at_other_times_are_other_content(late: dict[str, int], other: dict[str, int]) -> None:
+    names = ("one", "two", "three")
+    asked = Task(
+        name="late",
+        histories=(History(name="all", keys=("key",), length=3),),
+        fields=tuple(Field(name=name, column=name, transform="number") for name in names),
+        targets=(Target(name="any", head="binary", meaning="nothing"),),
+        primary="any",
+        group="key",
+    )
+
+    def made(days: dict[str, int]) -> Sequences:
+        events = [
+            {"event_id": f"e{day}", "event_time": at(day), "known_at": at(day), "event_type": "x", "key": "k"}
+            | dict.fromkeys(names, float(day))
+            | {f"{name}_known_at": at(day + after) for name, after in days.items()}
+            for day in range(4)
+        ]
+        samples = [{"sample_id": f"s{day}", "as_of": at(day, 1), "key": "k"} for day in range(1, 5)]
+        return build(prepared(table(events), table(samples)), asked)
+
+    one, two = made(late), made(other)
+    assert not np.array_equal(one.batch(range(4)).numbers, two.batch(range(4)).numbers, equal_nan=True)
+    assert content(one) == content(made(late)) != content(two)
 
 
 @pytest.mark.parametrize("make", WORLDS)

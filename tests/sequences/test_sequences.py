@@ -11,7 +11,7 @@ import pytest
 
 from tests.worlds import at, card_and_shop, grid, monthly_panel, order_book, prepared, table
 from trmfin.errors import DataError, TaskError
-from trmfin.sequences.batch import Batch
+from trmfin.sequences.batch import Batch, summed_up
 from trmfin.sequences.columns import FEW, as_codes, distinct
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences, build
@@ -238,12 +238,19 @@ def test_fields_that_share_a_column_have_the_same_cells_and_the_first_of_them_is
         built([{}], [{}], task(*fields))
 
 
+@pytest.mark.parametrize("summary", ["min", "max"])
+@pytest.mark.parametrize("values", [[0.0, -0.0], [-0.0, 0.0], [-0.0]])
+def test_a_zero_has_no_sign_in_whatever_order_it_comes(summary: str, values: list[float]) -> None:
+    found = summed_up(summary, np.array([[NAN, *values]], np.float32))
+    assert found.tolist() == [0] and not np.signbit(found).any()
+
+
 def test_late_columns_that_become_known_together_are_hidden_until_then_and_others_by_their_own_time() -> None:
     names = ("one", "two", "other")
     asked = task(*(Field(name=name, column=name, transform="number") for name in names))
     known = {"one_known_at": at(5), "two_known_at": at(5), "other_known_at": at(8)}
     found = built([{**dict.fromkeys(names, 1.0), **known}], [{"sample_id": str(day), "as_of": at(day)} for day in (4, 6, 9)], asked)
-    assert found.events.late["one"] is found.events.late["two"] is not found.events.late["other"]
+    assert found.events.late["one"] == found.events.late["two"] != found.events.late["other"]
     seen = [[number(found, name, row)[-1] for name in names] for row in range(3)]
     assert np.array_equal(seen, [[NAN, NAN, NAN], [1, 1, NAN], [1, 1, 1]], equal_nan=True)
 

@@ -30,7 +30,7 @@ SIGN = np.uint64(1 << 63)  # turns the order of int64 into that of uint64
 
 
 def event_dtype(task: Task, events: pl.DataFrame, columns: Columns) -> np.dtype[Any]:
-    """One event as a fixed number of bytes: identity, time, what it tells alone, operands of relative fields, when late values were known.
+    """One event as a fixed number of bytes: identity, time, what it tells alone, what is compared, when late values were known.
 
     events: the frame of which `columns` were made. What the names say and the types do not (kinds, what ties are) tells frames apart.
     """

@@ -114,7 +114,7 @@ class Seen:
 
     def __init__(self, sequences: Sequences, rows: Int) -> None:
         """rows: (B,) of the samples."""
-        self.sequences, self.rows = sequences, rows
+        self.sequences = sequences
         self.as_of = sequences.as_of.take(rows)[:, None]
         self.events = event_places(sequences.windows.values(), rows, len(sequences.events))  # (B, W), E on padding
         self.records = sequences.events.records.take(self.events)  # (B, W)
@@ -198,7 +198,7 @@ def read_places(task: Task) -> Int:
 def summed_up(summary: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
     """(B,) one of SUMMARIES over the present ones of (B, n) values; absent where none is, but a count is 0 then."""
     if summary in ("min", "max"):
-        return np.asarray((np.fmin if summary == "min" else np.fmax).reduce(values, axis=1))
+        return np.asarray((np.fmin if summary == "min" else np.fmax).reduce(values, axis=1) + np.float32(0))  # of 0 and -0 always 0
     present = ~np.isnan(values)
     count = present.sum(1)
     if summary == "count":

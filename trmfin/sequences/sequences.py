@@ -75,10 +75,10 @@ class Sequences:
         return np.asarray(self.targets.known_at[self.task.primary] != NEVER)
 
     def arrays(self) -> list[NDArray[Any]]:
-        """All that samples are made of: identities, values, windows, links, answers."""
-        found: list[NDArray[Any]] = [np.frombuffer("\n".join(map(str, self.sample_ids)).encode(), np.uint8), self.group]
+        """All that samples are made of: identities, values, what the values are, windows, links, answers."""
+        found: list[NDArray[Any]] = [_bytes("\n".join(map(str, self.sample_ids))), self.group]
         for columns in (self.events, self.samples):
-            found += [columns.known_at, columns.records]
+            found += [columns.known_at, columns.records, _bytes(f"{columns.records.dtype} {sorted(columns.late.items())}")]
         for window in self.windows.values():
             found += [window.order, window.start, window.stop]
         links = self.links
@@ -144,6 +144,10 @@ class Sequences:
         if places.ndim != 1 or (places.size and (places.min() < 0 or places.max() >= len(self))):
             raise DataError(f"batch: rows of shape {places.shape}; expected (B,) numbers from 0 to {len(self) - 1}")
         return places
+
+
+def _bytes(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), np.uint8)
 
 
 def _places(values: tuple[str, ...], vocabulary: tuple[str, ...]) -> list[int]:
