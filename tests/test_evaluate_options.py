@@ -45,7 +45,7 @@ def test_wrong_options_are_one_line(world: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ["--baselines", "logistic,lightgbm,gru"],
+        ["--baselines", "logistic,lightgbm,windows,gru"],
         ["--labels", "300", "--draws", 20],
         ["--seeds", 2],
         ["--config", "recipe.toml"],

@@ -28,8 +28,12 @@ WALKING = ("test_days", "train_days", "delay_days", "known_from_days", "daily_al
 NEEDS = {"draws": "labels", **dict.fromkeys(WALKING, "test_start")}  # option → the one it says more about
 TRAINING = ("baselines", "seeds", "config", "labels", "draws", "train_days", "resume")  # of no meaning for a finished bundle
 NOTHING = {"baselines": "", "seeds": 1, "labels": ""}  # of these, what asks for no training
-KnownFromDays = Annotated[int | None, typer.Option(min=0, help="Walk forward: test no group known bad by labels of so many days.")]
-Pipeline = Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")]
+KnownFromDays = Annotated[
+    int | None, typer.Option(min=0, help="Walk forward: test no group known bad by labels from so many days before the delay on.")
+]
+Pipeline = Annotated[
+    str, typer.Argument(help="A shipped pipeline by name (payment_history, transactions) or your own file by path (./mine.py).")
+]
 
 
 def main(
@@ -40,7 +44,7 @@ def main(
     bundle: Annotated[Path | None, typer.Option(help="Judge this bundle as it is, instead of training anything.")] = None,
     baselines: Annotated[
         str, typer.Option(help="Also in the same folds: logistic, lightgbm, windows, gru, tiny, scratch; '' for none.")
-    ] = "logistic,lightgbm,gru",
+    ] = "logistic,lightgbm,windows,gru",
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
     config: Annotated[Path | None, typer.Option(help="TOML with preset, [model] and [training].")] = None,
     labels: Annotated[str, typer.Option(help="Also train on so few labels, such as 300,1000,3000; adds predictions-few.parquet.")] = "",

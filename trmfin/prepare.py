@@ -20,7 +20,10 @@ LISTED = 5  # rules in the summary
 
 def main(
     pipeline: Annotated[
-        str, typer.Argument(metavar="PIPELINE", help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")
+        str,
+        typer.Argument(
+            metavar="PIPELINE", help="A shipped pipeline by name (payment_history, transactions) or your own file by path (./mine.py)."
+        ),
     ],
     raw: Annotated[
         Path,

@@ -25,7 +25,9 @@ UNFINISHED = "training"  # folder inside BUNDLE with checkpoints, removed when t
 MORE = 0.25  # of --max-seconds, in which comparison groups are measured on top, if the fewest cases need no longer
 CHECKPOINTS = ("member-*.safetensors", "pretrained-*.safetensors")
 ROOM = ("train_days", "delay_days", "purge_days", "embargo_days")  # what of a protocol says which samples before a day train
-Pipeline = Annotated[str, typer.Argument(help="A shipped pipeline by name (payment_history) or your own file by path (./mine.py).")]
+Pipeline = Annotated[
+    str, typer.Argument(help="A shipped pipeline by name (payment_history, transactions) or your own file by path (./mine.py).")
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Members trained side by side; default: one a core.")]
 MaxSeconds = Annotated[
     float | None,

@@ -1,6 +1,6 @@
 """Raw rows into what a network is given: seconds of each part, rows a second, peak memory, growth with size.
 
-    python tests/benchmarks/features.py [--sizes 100000 1000000 10000000] [--events 10000000] [--skip-file] [--most-filled 1000000]
+    python tests/benchmarks/features.py [--sizes 100000 1000000 10000000] [--events 10000000] [--skip-file] [--most-filled 20000000]
 
 Each line is measured in a process of its own, with all the cores there are, so that its peak memory is its own. Making or reading
 the raw table is not timed, but its memory counts.
@@ -197,7 +197,7 @@ def main() -> None:
     options.add_argument("--sizes", type=int, nargs="*", default=[100_000, 1_000_000, 10_000_000])
     options.add_argument("--events", type=int, default=10_000_000, help="of 25 columns; 0 for none")
     options.add_argument("--skip-file", action="store_true")
-    options.add_argument("--most-filled", type=int, default=1_000_000, help="samples of a table in the pass of batches, about")
+    options.add_argument("--most-filled", type=int, default=20_000_000, help="samples of a table in the pass of batches, about")
     options.add_argument("--job", nargs=2, help=argparse.SUPPRESS)  # what a process of its own does, and how much
     asked = options.parse_args()
     if asked.job:

@@ -1,10 +1,11 @@
 """One transaction at a time: how long an answer takes, and what a million windows weigh.
 
-    python tests/benchmarks/stream.py [--entities 1000000] [--transactions 5000] [--preset tiny] [--lasting]
+    python tests/benchmarks/stream.py [--entities 1000000] [--transactions 5000] [--preset tiny|own] [--lasting]
 
 A stream over the transactions pipeline holds so many cards and terminals, half of each, and of each as many events as it ever
 keeps, an hour apart; then transactions of these come one by one, in one thread, and each takes the place of an older one. The
-network is untrained, of --preset: its speed does not depend on the weights. The transactions are a simulated world's, their cards
+network is untrained, of --preset: its speed does not depend on the weights. `own` is the shape of the pipeline's own recipe, as
+`train` makes it: four networks with more bins. The transactions are a simulated world's, their cards
 and terminals drawn anew over all that there are.
 
 prepare   a raw row through the pipeline's schema and `prepare`: what a caller does who has raw rows
@@ -35,6 +36,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
 CHUNK = 20_000  # events taken in at once while windows are made
 HOUR = 3_600_000_000  # microseconds
+OWN = "own"  # not a preset's shape but that of the pipeline's recipe
 
 
 def resident_mib() -> float:
@@ -65,7 +67,7 @@ def untrained(use: Any, preset: str, raw: pl.DataFrame) -> Any:
     from trmfin.sequences.fitted import Fitted
     from trmfin.sequences.sequences import build
 
-    recipe = Recipe.chosen(use.recipe, use.name, preset_name=preset)
+    recipe = Recipe.chosen(use.recipe, use.name, preset_name="" if preset == OWN else preset)
     sequences = build(apply(use, {"transactions": raw_from_frame(raw, "world")}, NOW), use.task)
     edges = recipe.model.bins + 2 * recipe.model.splits  # as many as splits could give: nothing is labelled here
     fitted = Fitted.fit(sequences, np.arange(len(sequences)), edges)
@@ -150,8 +152,11 @@ def measured(entities: int, transactions: int, preset: str, lasting: bool) -> li
         again = reopened(bundle, stream, folder, len(raw)) if lasting else []
     parts = np.array(times[len(times) // 10 :]) * 1e3  # the first tenth warms up
     events = ", ".join(f"{count} events a {name}" for name, count in held(stream).items())
+    members = bundle.network.networks
+    shape = f"{len(members)} x {sum(weights.numel() for weights in members[0].parameters()):,} parameters"
     lines = [
-        f"{stream.entities:,} entities, {events} (filled in {filling:.0f} s), {len(parts):,} transactions, preset {preset}, one thread"
+        f"{stream.entities:,} entities, {events} (filled in {filling:.0f} s), {len(parts):,} transactions, one thread, "
+        f"preset {preset} ({shape})"
     ]
     for name, values in (("prepare", parts[:, 0]), ("step", parts[:, 1]), ("both", parts.sum(1))):
         lines.append(f"{name:8} ms: p50 {np.median(values):6.2f}  p99 {np.quantile(values, 0.99):6.2f}  most {values.max():6.2f}")
@@ -191,7 +196,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--entities", type=int, default=1_000_000)
     options.add_argument("--transactions", type=int, default=5_000)
-    options.add_argument("--preset", default="tiny")
+    options.add_argument("--preset", default="tiny", help=f"or {OWN}: the shape of the pipeline's recipe")
     options.add_argument("--lasting", action="store_true")
     asked = options.parse_args()
     if not ONE_THREAD.items() <= os.environ.items():  # libraries read it when they are loaded

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -150,3 +151,20 @@ def test_the_readme_shows_the_credit_reports_numbers() -> None:
         ]
         row = " | ".join([*cells, f"{metrics['pooled']['ece']['value']:.4f}", f"{seconds:.0f}"]).replace("0.", ".")
         assert f"| {row} |" in readme
+
+
+def test_the_readme_shows_the_card_reports_numbers_and_they_are_what_was_asked_for() -> None:
+    docs = Path(__file__).resolve().parents[2]
+    report = json.loads((docs / "docs" / "results" / "cards.json").read_text(encoding="utf-8"))
+    readme, found = (docs / "README.md").read_text(encoding="utf-8"), report["alerts"]["models"]
+    for name, metrics in report["models"].items():
+        ap, precision = metrics["ap"], found[name]["precision"]["value"]
+        first = f"{ap['mean']:.4f} [{ap['low']:.4f}, {ap['high']:.4f}]"
+        row = " | ".join([first, *(f"{value:.4f}" for value in (precision, metrics["auc"]["mean"], metrics["log_loss"]["mean"]))])
+        assert f"| {row} |".replace("0.", ".") in readme
+    assert report["models"]["trm"]["ap"]["mean"] >= 0.66 and found["trm"]["precision"]["value"] >= 0.285
+    weeks = json.loads((docs / "docs" / "results" / "cards-windows.json").read_text(encoding="utf-8"))["models"]
+    order = ("trm", "lightgbm", "gru", "windows")
+    for folds in (slice(0, -1), slice(1, -1)):
+        *others, last = (f"{fmean(weeks[name]['ap']['folds'][folds]):.4f}"[1:] for name in order)
+        assert f"{', '.join(others)} and {last}" in readme.replace("\n", " ")
