@@ -18,7 +18,8 @@ against the same. Cards that are known to be bad by then are left out, as the Ha
 
 trm adapted     `python -m trmfin.train … --from BUNDLE --cases FILE`, as its defaults are, rehearsing the base's 31 days
 trm frozen …    the same, these parts of the network left as they were (the first --frozen draws)
-trm retrained   the whole training again, the cases among its samples (--retrained draws of 20 cases, none by default: minutes each)
+trm retrained   the whole training again, the cases among its samples, each once or so often that together they weigh as much as told,
+                of the frauds' weight (--retrained draws of 20 cases, none by default: minutes each)
 handbook        LightGBM on the Handbook's fifteen features
 windows         LightGBM on the flattened windows that the network sees, summaries included (--windows draws of 20 cases)
   warm          trees added to the base's, on its 31 days and the cases, which weigh as much as told, of the frauds' weight
@@ -63,6 +64,7 @@ UPDATES = {  # of trees: kind → shares of the frauds' weight that cases have, 
     "windows": {"warm": ((0.25,), 40), "anew": ((0.75,), 250)},
 }
 TREES = {"objective": "binary", "learning_rate": 0.03, "num_leaves": 15, "num_threads": 1, "deterministic": True, "verbosity": -1}
+RETRAINED = (0.0, 0.25)  # shares of the frauds' weight that cases have when the whole network is trained again; 0: each weighs 1
 SLOW_CASES = 20  # with which trees learn on windows, too, and the whole network is trained again: both take longer
 LIKELIEST = 0.05  # of the test rows, that are asked of all members
 FIRST_TREES, DRAWN = 250, 1_000  # of a base; bootstrap draws
@@ -265,14 +267,18 @@ def told_by(setting: Setting, kind: str, booster: Any) -> np.ndarray:
     return np.asarray(booster.predict(setting.features[kind][setting.test], raw_score=True))
 
 
+def case_weight(setting: Setting, cases: int, share: float) -> float:
+    """What each of so many cases weighs, an old fraud 1, where together they have this share of the frauds' weight."""
+    return float(share / (1 - share) * setting.y[setting.train].sum() / cases)
+
+
 def trees_updated(
     setting: Setting, kind: str, base: Any, cases: np.ndarray, share: float, count: int, seed: int
 ) -> tuple[np.ndarray, float]:
     """Trees added to the base, or all anew where there is none; share: the cases' of the frauds' weight."""
     began = cpu_seconds()
     rows = np.concatenate((setting.train, cases))
-    each = share / (1 - share) * setting.y[setting.train].sum() / len(cases)
-    weight = np.concatenate((np.ones(len(setting.train)), np.full(len(cases), each)))
+    weight = np.concatenate((np.ones(len(setting.train)), np.full(len(cases), case_weight(setting, len(cases), share))))
     booster = trees(setting, kind, rows, count, weight, base, seed)
     return told_by(setting, kind, booster), cpu_seconds() - began
 
@@ -331,14 +337,18 @@ def updates(setting: Setting, folder: Path, asked: argparse.Namespace) -> list[M
             here = {kind: booster for kind, booster in boosters.items() if kind != "windows" or (k == SLOW_CASES and draw < asked.windows)}
             for name, way in ways(setting, bundle, here, draw < asked.frozen):
                 add(name, k, draw, partial(way, cases=cases, seed=draw))
-            if k == SLOW_CASES and draw < asked.retrained:
-                add("trm retrained", k, draw, partial(trm_retrained, setting, folder, cases, draw))
+            for share in RETRAINED if k == SLOW_CASES and draw < asked.retrained else ():
+                name = f"trm retrained {share:.0%}" if share else "trm retrained"
+                add(name, k, draw, partial(trm_retrained, setting, folder / name.replace(" ", "-").rstrip("%"), cases, draw, share))
     return found
 
 
-def trm_retrained(setting: Setting, folder: Path, cases: np.ndarray, draw: int) -> tuple[np.ndarray, float]:
+def trm_retrained(setting: Setting, folder: Path, cases: np.ndarray, draw: int, share: float) -> tuple[np.ndarray, float]:
+    """The whole network, on the base's rows and the cases, each of these as often as their share of the frauds asks for."""
     began = cpu_seconds()
-    again = base_bundle(setting, folder / f"retrained-{len(cases)}-{draw}", np.sort(np.concatenate((setting.train, cases))), draw)
+    often = max(round(case_weight(setting, len(cases), share)), 1)
+    rows = np.sort(np.concatenate((setting.train, np.repeat(cases, often))))
+    again = base_bundle(setting, folder / f"{len(cases)}-{draw}", rows, draw)
     return said(setting, again), cpu_seconds() - began
 
 
