@@ -21,9 +21,10 @@ trm frozen …    the same, these parts of the network left as they were (the fi
 trm retrained   the whole training again, the cases among its samples, each once or so often that together they weigh as much as told,
                 of the frauds' weight (--retrained draws of 20 cases, none by default: minutes each)
 handbook        LightGBM on the Handbook's fifteen features
-windows         LightGBM on the flattened windows that the network sees, summaries included (--windows draws of 20 cases)
+windows         LightGBM on the flattened windows that the network sees, summaries included (the first --windows draws)
   warm          trees added to the base's, on its 31 days and the cases, which weigh as much as told, of the frauds' weight
   anew          all trees anew, the cases among the samples, weighing as much as told
+                Of the genuine transactions trees are given a tenth, as the network is, each draw another: they find more so
 
 AP              means over draws of the cases, for the new fraud and for the old ones; in brackets 95 % intervals of these means over
                 1,000 bootstrap draws of the tested cards; ± a standard error over draws of the cases on the test set as it is
@@ -60,12 +61,14 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TRAIN, CONFIRMED, DELAY, TEST = 31, 7, 7, 7  # days
 FROZEN = (("inputs",), ("core",), ("heads",), ("inputs", "core"))
 UPDATES = {  # of trees: kind → shares of the frauds' weight that cases have, trees; found on draws 1000 to 1002 (docs/log.md)
-    "handbook": {"warm": ((0.05,), 40), "anew": ((0.25, 0.75), 250)},
-    "windows": {"warm": ((0.25,), 40), "anew": ((0.75,), 250)},
+    "handbook": {"warm": ((0.75,), 40), "anew": ((0.75, 0.9), 250)},
+    "windows": {"warm": ((0.75,), 40), "anew": ((0.75, 0.9), 250)},
 }
+OF_KIND: dict[str, dict[str, float]] = {"handbook": {}, "windows": {"feature_fraction": 0.6, "lambda_l2": 10.0}}  # found there, too
+GENUINE = 0.1  # share of the genuine transactions that trees are given
 TREES = {"objective": "binary", "learning_rate": 0.03, "num_leaves": 15, "num_threads": 1, "deterministic": True, "verbosity": -1}
 RETRAINED = (0.0, 0.25)  # shares of the frauds' weight that cases have when the whole network is trained again; 0: each weighs 1
-SLOW_CASES = 20  # with which trees learn on windows, too, and the whole network is trained again: both take longer
+SLOW_CASES = 20  # with which the whole network is trained again, which takes minutes
 LIKELIEST = 0.05  # of the test rows, that are asked of all members
 FIRST_TREES, DRAWN = 250, 1_000  # of a base; bootstrap draws
 SIMULATED, DAY_55 = {"customers": 5_000, "terminals": 10_000}, date(2018, 4, 1) + timedelta(days=54)
@@ -252,14 +255,16 @@ def trm_adapted(setting: Setting, bundle: Any, cases: np.ndarray, seed: int, fro
     return said(setting, adapted), seconds
 
 
-def trees(
-    setting: Setting, kind: str, rows: np.ndarray, count: int, weight: np.ndarray | None = None, base: Any = None, seed: int = 0
-) -> Any:
-    """A booster; base: to whose trees so many are added."""
+def trees(setting: Setting, kind: str, cases: np.ndarray, count: int, share: float = 0.0, base: Any = None, seed: int = 0) -> Any:
+    """A booster on the base's rows and on cases with so large a share of the frauds' weight; base: to whose trees so many are added."""
     import lightgbm
 
+    lucky = np.random.default_rng((seed, len(setting.y))).random(len(setting.train)) < GENUINE
+    rows = np.concatenate((setting.train[(setting.y[setting.train] == 1) | lucky], cases))
+    weight = np.ones(len(rows))
+    weight[len(rows) - len(cases) :] = case_weight(setting, len(cases), share) if len(cases) else 1
     data = lightgbm.Dataset(setting.features[kind][rows], setting.y[rows], weight=weight, free_raw_data=False)
-    return lightgbm.train(TREES | {"seed": seed}, data, num_boost_round=count, init_model=base)
+    return lightgbm.train(TREES | OF_KIND[kind] | {"seed": seed}, data, num_boost_round=count, init_model=base)
 
 
 def told_by(setting: Setting, kind: str, booster: Any) -> np.ndarray:
@@ -277,9 +282,7 @@ def trees_updated(
 ) -> tuple[np.ndarray, float]:
     """Trees added to the base, or all anew where there is none; share: the cases' of the frauds' weight."""
     began = cpu_seconds()
-    rows = np.concatenate((setting.train, cases))
-    weight = np.concatenate((np.ones(len(setting.train)), np.full(len(cases), case_weight(setting, len(cases), share))))
-    booster = trees(setting, kind, rows, count, weight, base, seed)
+    booster = trees(setting, kind, cases, count, share, base, seed)
     return told_by(setting, kind, booster), cpu_seconds() - began
 
 
@@ -316,7 +319,7 @@ class Measured:
 def updates(setting: Setting, folder: Path, asked: argparse.Namespace) -> list[Measured]:
     """One a model, number of cases and draw; what was measured before is read from the folder."""
     bundle, found = base_bundle(setting, folder / "base"), list[Measured]()
-    boosters = {kind: trees(setting, kind, setting.train, FIRST_TREES) for kind in UPDATES if kind != "windows" or asked.windows}
+    boosters = {kind: trees(setting, kind, setting.cases[:0], FIRST_TREES) for kind in UPDATES if kind != "windows" or asked.windows}
 
     def add(model: str, cases: int, draw: int, way: Any) -> None:
         one = Measured(model=model, cases=cases, draw=draw, seconds=0.0, scores=np.zeros(0))
@@ -334,7 +337,7 @@ def updates(setting: Setting, folder: Path, asked: argparse.Namespace) -> list[M
     for draw in range(asked.first, asked.first + asked.draws):
         for k in asked.cases:
             cases = np.random.default_rng((draw, k)).choice(setting.cases, k, replace=False)
-            here = {kind: booster for kind, booster in boosters.items() if kind != "windows" or (k == SLOW_CASES and draw < asked.windows)}
+            here = {kind: booster for kind, booster in boosters.items() if kind != "windows" or draw < asked.windows}
             for name, way in ways(setting, bundle, here, draw < asked.frozen):
                 add(name, k, draw, partial(way, cases=cases, seed=draw))
             for share in RETRAINED if k == SLOW_CASES and draw < asked.retrained else ():
@@ -396,7 +399,7 @@ def main() -> None:
     options.add_argument("world", choices=WORLDS)
     options.add_argument("--draws", type=int, default=20)
     options.add_argument("--first", type=int, default=0, help="number of the first draw")
-    options.add_argument("--windows", type=int, default=20, help="draws of 20 cases of which trees also learn on the windows")
+    options.add_argument("--windows", type=int, default=20, help="draws of which trees also learn on the windows")
     options.add_argument("--cases", type=int, nargs="+", default=[5, 20, 50])
     options.add_argument("--frozen", type=int, default=5, help="draws of which parts of the network are also left as they were")
     options.add_argument("--retrained", type=int, default=0, help="draws of 20 cases of which the whole network is trained again")
