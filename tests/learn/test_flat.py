@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.learn.tiny import MODEL, TASK, TRAINING, notes, world
-from trmfin.learn.flat import flattened, of_windows
+from trmfin.learn.flat import Rows, flattened, trees, window_features
 from trmfin.learn.metrics import auc
 from trmfin.learn.recipe import Recipe
 from trmfin.sequences.sequences import build
@@ -40,6 +41,25 @@ def test_trees_on_windows_learn_and_answer_on_the_scale_of_all_samples(share: fl
     sequences = build(notes(600), TASK)
     rows = np.random.default_rng(0).permutation(600)
     recipe = Recipe(model=MODEL, training=replace(TRAINING, negative_share=share))
-    p = of_windows(sequences, np.sort(rows[:400]), np.sort(rows[400:]), recipe, 0, 1)
+    p = trees(sequences, np.sort(rows[:400]), np.sort(rows[400:]), recipe, 0, 1, window_features(sequences, recipe))
     y = sequences.targets.values["bad"][np.sort(rows[400:])]
     assert auc(y, p) > 0.8 and abs(p.mean() - y.mean()) < 0.06
+
+
+def test_trees_are_given_the_share_of_the_negatives_that_the_network_is_and_may_learn_from_no_other_row() -> None:
+    pytest.importorskip("lightgbm")
+    sequences, asked = build(notes(600), TASK), []
+    y = sequences.targets.values["bad"]
+
+    def features(learnt: Rows, rows: Rows) -> pl.DataFrame:
+        asked.append((learnt, rows))
+        return pl.DataFrame({"sample_id": sequences.sample_ids[rows].astype(str), "x": rows * 1.0})
+
+    for share in (1.0, 0.5):
+        recipe = Recipe(model=MODEL, training=replace(TRAINING, negative_share=share))
+        trees(sequences, np.arange(400), np.arange(400, 600), recipe, 0, 1, features)
+    (whole, all_rows), (part, some_rows) = asked
+    assert sorted(all_rows) == list(range(600)) and set(part) < set(whole) < set(range(400))
+    kept = some_rows[:-200]
+    assert (some_rows[-200:] == np.arange(400, 600)).all() and (y[kept] == 1).sum() == (y[:400] == 1).sum()
+    assert 0.4 < (y[kept] == 0).sum() / (y[:400] == 0).sum() < 0.6

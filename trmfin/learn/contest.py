@@ -29,7 +29,7 @@ from trmfin.learn.bundle import Bundle, provenance
 from trmfin.learn.calibrate import probability
 from trmfin.learn.checkpoint import content
 from trmfin.learn.fit import Progress, mean_depth
-from trmfin.learn.flat import of_windows
+from trmfin.learn.flat import trees, window_features
 from trmfin.learn.holdout import holdouts
 from trmfin.learn.members import primary_logits
 from trmfin.learn.recipe import Recipe
@@ -43,7 +43,7 @@ from trmfin.sequences.splits import Split, check_answers, check_delay, rows_test
 from trmfin.sequences.task import Task
 
 NETWORKS = ("trm", "scratch", "tiny", "gru")  # scratch: the recipe without pre-training
-WINDOWS = "windows"  # LightGBM on the network's own windows, flattened
+TREES, WINDOWS = "lightgbm", "windows"  # on the pipeline's features, and on the network's own windows, flattened
 GRU_WIDTHS = range(4, 2049)
 JOB = "contest.json"  # in the folder of parts: what they belong to, and who began it
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn", "torch")  # whose code predictions come from, beside ours
@@ -210,12 +210,13 @@ def _enter(contest: Contest, entry: Entry, tell: Callable[[int, Progress], None]
     split = contest.splits[entry.fold]
     train = drawn(contest, split.train, entry) if entry.labels else split.train
     began = time.monotonic()
-    if entry.model in CHALLENGERS:
+    if entry.model in (TREES, WINDOWS):
+        features = window_features(contest.sequences, contest.recipe) if entry.model == WINDOWS else lambda _, rows: contest.features[rows]
+        p = trees(contest.sequences, train, split.test, contest.recipe, entry.seed, contest.workers, features)[:, None]
+    elif entry.model in CHALLENGERS:
         held = holdouts(contest.sequences, train, 1, entry.seed)[0]
         answer = challenger(entry.model)(contest.features, contest.y, held.train, held.test, split.test, entry.seed, n_jobs=contest.workers)
         p = answer.p[:, None]
-    elif entry.model == WINDOWS:
-        p = of_windows(contest.sequences, train, split.test, contest.recipe, entry.seed, contest.workers)[:, None]
     else:
         recipe = entry_recipe(contest, entry)
         start = contest.start(entry.fold, recipe, tell)

@@ -1,7 +1,8 @@
-"""The network's own windows side by side in one row: a challenger of trees that sees exactly what the network sees."""
+"""Trees that are given what the network is: as many of the negatives, and as one of two challengers its own windows, side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,11 +17,12 @@ from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences
 
 Rows = NDArray[np.int64]
+Features = Callable[[Rows, Rows], pl.DataFrame]  # rows that may be learnt from, rows asked for (n,) → `sample_id`, then columns (n,)
 CHUNK = 4096  # rows gathered at once
 
 
-def of_windows(sequences: Sequences, train: Rows, test: Rows, recipe: Recipe, seed: int, n_jobs: int) -> NDArray[np.float64]:
-    """(n_test,) what LightGBM says that is given the network's windows, and of the negatives as large a share as the network.
+def trees(sequences: Sequences, train: Rows, test: Rows, recipe: Recipe, seed: int, n_jobs: int, features: Features) -> NDArray[np.float64]:
+    """(n_test,) what LightGBM says that is given as large a share of the negatives as the network is.
 
     sequences: not yet aligned. Thinning has raised the odds as much as it left out; the answer is without that (King & Zeng 2001).
     """
@@ -28,12 +30,16 @@ def of_windows(sequences: Sequences, train: Rows, test: Rows, recipe: Recipe, se
     held = holdouts(sequences, train, 1, seed)[0]
     parts = [thinned(sequences, part, settings) for part in (held.train, held.test)] + [test]
     rows = np.concatenate(parts)
-    features = flattened(sequences.aligned(Fitted.fit(sequences, parts[0], recipe.model.bins)), rows)
     y = sequences.targets.values[sequences.task.primary][rows]
     known, validation, asked = np.split(np.arange(len(rows)), np.cumsum([len(part) for part in parts])[:-1])
-    p = lightgbm(features, y, known, validation, asked, seed, n_jobs=n_jobs).p
+    p = lightgbm(features(parts[0], rows), y, known, validation, asked, seed, n_jobs=n_jobs).p
     share = settings.negative_share
-    return np.asarray(p * share / (p * share + 1 - p))
+    return p if share == 1 else np.asarray(p * share / (p * share + 1 - p))
+
+
+def window_features(sequences: Sequences, recipe: Recipe) -> Features:
+    """The network's windows, flattened, codes aligned to what the rows hold that may be learnt from."""
+    return lambda learnt, rows: flattened(sequences.aligned(Fitted.fit(sequences, learnt, recipe.model.bins)), rows)
 
 
 def flattened(sequences: Sequences, rows: Rows) -> pl.DataFrame:
