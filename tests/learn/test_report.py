@@ -14,7 +14,7 @@ from trmfin.data.files import json_bytes
 from trmfin.errors import DataError
 from trmfin.learn import report
 from trmfin.learn.policy import Costs
-from trmfin.learn.tables import halting_table, markdown
+from trmfin.learn.tables import halting_table, markdown, model_table
 from trmfin.learn.tables import scarcity_table as few_labels_table
 
 N = 400
@@ -96,6 +96,9 @@ def test_metrics_of_several_seeds_are_averaged() -> None:
     assert both["auc"]["folds"] == pytest.approx(np.mean([a["auc"]["folds"] for a in alone], axis=0))
     assert both["pooled"]["ece"]["value"] == pytest.approx(np.mean([a["pooled"]["ece"]["value"] for a in alone]))
     assert both["seconds"]["median"] == 3.0
+    assert both["ap"]["seeds"] == [each["ap"]["mean"] for each in alone] and "seeds" not in alone[0]["ap"]
+    words = " ".join(f"{value:.4f}" for value in both["ap"]["seeds"])
+    assert f"| {words} |" in model_table({"trm": both}) and "seed by seed" not in model_table({"trm": alone[0]})
 
 
 def test_differences_are_paired_on_the_same_rows(two: pl.DataFrame) -> None:

@@ -227,12 +227,13 @@ def _gap(part: pl.DataFrame) -> tuple[float, bool]:
 
 
 def _over_seeds(each: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over seeds of every number."""
+    """Means over seeds of every number; beside a mean over folds each seed's own, `seeds`."""
     first = each[0]
     if len(each) == 1:
         return first
     if isinstance(first, dict):
-        return {key: _over_seeds([entry[key] for entry in each]) for key in first}
+        over = {key: _over_seeds([entry[key] for entry in each]) for key in first}
+        return over | ({"seeds": [entry["mean"] for entry in each]} if "folds" in first else {})
     return np.mean(np.asarray(each, np.float64), axis=0).tolist()
 
 

@@ -133,13 +133,15 @@ def _words(key: str, report: dict[str, Any]) -> str:
 
 def model_table(models: dict[str, Any]) -> str:
     """One row a model; ECE of the pooled scores with its interval, the folds' mean without: there the bootstrap's bias is large."""
-    head = ["model", *NAMES.values(), "pooled ECE", "seconds a fold (median)"]
-    rows = []
+    head, rows = ["model", *NAMES.values(), "pooled ECE", "seconds a fold (median)"], []
+    several = any("seeds" in metrics["ap"] for metrics in models.values())
     for name, metrics in models.items():
         cells = [_interval(metrics[key]["mean"], {} if key == "ece" else metrics[key]) for key in NAMES]
         pooled = metrics["pooled"]["ece"]
         rows.append([name, *cells, _interval(pooled["value"], pooled), f"{metrics['seconds']['median']:.0f}"])
-    return _table(head, rows)
+        if several:
+            rows[-1].append(" ".join(f"{value:.4f}" for value in metrics["ap"].get("seeds", [])))
+    return _table([*head, "AP seed by seed"] if several else head, rows)
 
 
 def difference_table(differences: dict[str, Any]) -> str:
