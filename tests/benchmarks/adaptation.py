@@ -30,7 +30,8 @@ AP              means over draws of the cases, for the new fraud and for the old
                 1,000 bootstrap draws of the tested cards; ± a standard error over draws of the cases on the test set as it is
 gained, lost    against the model's own base
 less            TRM's AP less the other's on the same draws of cases, with the interval of that difference
-labels          that must be known of the new fraud; CPU s: of one update, in one thread
+labels          that are learnt from; verdicts on others of the new fraud, once in, stand in the windows and features of all models, and
+                cards that they tell to be bad are left out. CPU s: of one update, in one thread
 
 How `train --from` and the trees' updates are set was found on draws 1000 to 1002, 100 and earlier ones of the first two worlds, on the
 same test days (docs/log.md): what a setting owes to them no draw of cases can tell. Nothing was set on the others.
@@ -228,7 +229,8 @@ def said(setting: Setting, bundle: Any) -> np.ndarray:
     """Log-odds of the test rows: of all members where the first finds one among the LIKELIEST, or it is fraud, else of the first.
 
     A quarter of the time; of both bases it moves no AP by more than .0006 (.0024 where another member is the first), and of two adapted
-    bundles, where all are asked about the base's likeliest, too, none by more than .001.
+    bundles, where all are asked about the base's likeliest, too, none by more than .001. Whether a row is fraud may say how it is asked,
+    because frauds below the likeliest hardly count: were they all last, no AP in any world would be lower by more than .015.
     """
     import torch
 
