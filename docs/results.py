@@ -18,7 +18,7 @@ import typer.main
 
 from trmfin.command import application
 from trmfin.evaluate import main as evaluate
-from trmfin.learn.tables import made_line, sections
+from trmfin.learn.tables import NAMES, made_line, sections
 
 FOLDER = Path(__file__).resolve().parent / "results"
 INTRODUCTION = """\
@@ -28,15 +28,16 @@ Every metric here was computed from predictions on test samples, which the model
 - `trm`: this project's recursive network, trained by the default recipe but for what a command's `--config` says; `tiny` is
   a network of the preset of that name
 - `gru`: a recurrent network with as many parameters and optimiser steps, trained by the same code
-- `lightgbm`, `logistic`: gradient boosting and logistic regression on hand-made features of the same data
+- `lightgbm`, `logistic`: gradient boosting and logistic regression on hand-made features of the same data; where the network is
+  given a share of the negatives only, so is gradient boosting
 - `windows`: gradient boosting on the very windows that the network reads, side by side in one row
 
 How settings were chosen: `logistic` and `lightgbm` try eight in every training fold, by a held-out part of it. The networks run
 one recipe for all folds, which was found by hand: the cards' on the week from 11 July, all others' on the credit file's first
 fold, whose test rows were looked at too up to 2026-11-23, afterwards its training rows alone ([log](log.md), [decision
-0010](decisions/0010-challengers-see-everything-we-can-give-them.md)). So the credit section also has the means without that
-fold. They are not wholly free of the choice either: what the first fold trains on is tested in the others, and the features of
-the challengers were chosen on all five.
+0010](decisions/0010-challengers-see-everything-we-can-give-them.md)). So the sections of credit and of the cards' five weeks also
+have the means without that fold. They are not wholly free of the choice either: what the first fold trains on is tested in the
+others, and the features of the challengers were chosen on all five.
 """
 NOT_YET = "Not measured yet in full; single folds are in the [log](log.md)."
 OLD = "**Made by unknown code, of unchecked data: this report is older than the record of them; run its command again.**"
@@ -53,9 +54,9 @@ class Section:
     prepared: str  # `digest` of the files that the evaluation reads
     pictures: tuple[tuple[str, str], ...] = ()  # file in docs/pictures, what it shows
     chosen_on_first: bool = False  # the networks' recipe was found on its first fold
-    judged_by: tuple[str, ...] = ("auc", "log_loss")  # what is shown without that fold
     earlier: bool = False  # the last fold has a section of its own: the means of those before it are shown, too
-    then: str = ""  # options that were defaults when the report was made, and are not now
+    judged_by: tuple[str, str] = ("auc", "log_loss")  # whose means over some folds are shown
+    then: str = ""  # options of the command as they stood by default when its report was made, where they do not now
 
 
 CARDS = "python -m trmfin.evaluate transactions build/cards"
@@ -115,9 +116,9 @@ SECTIONS = {  # report → section
             "over several weeks: XGBoost .869 .687 .303, LSTM .876 .665 .297. A LightGBM on the fifteen features by other settings, which\n"
             "were not kept, had .885 .688 .297 on these rows, trained on these days. The network's recipe was found on the week from\n"
             "11 July ([log](log.md)); of this week earlier recipes had been looked at.\n"
-            "`lightgbm` was given all genuine transactions here; with the network's share of them, as `evaluate` gives it since, it has AP\n"
-            ".6924 ([log](log.md)). Seconds are of two cores that did other work too; alone, TRM's first seed took 646 s, LightGBM 30,\n"
-            "the GRU 295."
+            "`lightgbm` was given all genuine transactions here; with the network's share of them, as `evaluate` gives it since, it\n"
+            "has AP .6927 ([log](log.md)). Seconds are of two cores that did other work too; alone, TRM's first seed took 646 s,\n"
+            "LightGBM 30, the GRU 295."
         ),
         commands=(
             "python -m trmfin.prepare transactions transactions.parquet --out build/cards",
@@ -145,7 +146,7 @@ SECTIONS = {  # report → section
             "weeks, so that the other four are the test of it; of the last, earlier\n"
             "recipes had been looked at. Intervals are of cards, over all weeks. One seed. Trained beside other processes, the GRU later\n"
             "than the others by the same code, so that seconds say little. `lightgbm` was given all genuine transactions here; with the\n"
-            "network's share of them, as `evaluate` gives it since, it has AP .7027 in the mean of the weeks ([log](log.md))."
+            "network's share of them, as `evaluate` gives it since, it has AP .7026 in the mean of the weeks, three seeds ([log](log.md))."
         ),
         commands=(
             f"{CARDS} --out build/cards-windows --baselines logistic,lightgbm,windows,gru --train-days 31 --test-start 2018-07-11"
@@ -171,10 +172,7 @@ def digest(files: dict[str, str]) -> str:
     return hashlib.sha256("".join(f"{files[name]}  {name}\n" for name in sorted(files)).encode()).hexdigest()
 
 
-NAMES = {"auc": "AUC", "ap": "AP", "log_loss": "log-loss"}
-
-
-def means(models: dict[str, Any], judged_by: tuple[str, ...], folds: slice, which: str) -> str:
+def means(models: dict[str, Any], judged_by: tuple[str, str], folds: slice, which: str) -> str:
     """One line: each model's means over some folds. models: by name, with each metric's value of each fold."""
     first, second = judged_by
     lines = (

@@ -163,7 +163,7 @@ def made_ready(world: World, flat: bool = True) -> Setting:
     """flat: with the features of `windows`, which take their time."""
     from trmfin.data.files import raw_from_frame
     from trmfin.data.prepared import apply
-    from trmfin.learn.flat import flattened
+    from trmfin.learn.trees import flattened
     from trmfin.sequences.fitted import Fitted
     from trmfin.sequences.protocol import Protocol
     from trmfin.sequences.sequences import build
@@ -230,7 +230,8 @@ def said(setting: Setting, bundle: Any) -> np.ndarray:
 
     A quarter of the time; of both bases it moves no AP by more than .0006 (.0024 where another member is the first), and of two adapted
     bundles, where all are asked about the base's likeliest, too, none by more than .001. Whether a row is fraud may say how it is asked,
-    because frauds below the likeliest hardly count: were they all last, no AP in any world would be lower by more than .015.
+    because frauds below the likeliest hardly count: were they all last, no AP in three of the worlds would be lower by more than .015
+    (docs/log.md).
     """
     import torch
 
@@ -257,7 +258,7 @@ def trm_adapted(setting: Setting, bundle: Any, cases: np.ndarray, seed: int, fro
     return said(setting, adapted), seconds
 
 
-def trees(setting: Setting, kind: str, cases: np.ndarray, count: int, share: float = 0.0, base: Any = None, seed: int = 0) -> Any:
+def trees(setting: Setting, kind: str, cases: np.ndarray, count: int, share: float, base: Any = None, seed: int = 0) -> Any:
     """A booster on the base's rows and on cases with so large a share of the frauds' weight; base: to whose trees so many are added."""
     import lightgbm
 
@@ -321,7 +322,7 @@ class Measured:
 def updates(setting: Setting, folder: Path, asked: argparse.Namespace) -> list[Measured]:
     """One a model, number of cases and draw; what was measured before is read from the folder."""
     bundle, found = base_bundle(setting, folder / "base"), list[Measured]()
-    boosters = {kind: trees(setting, kind, setting.cases[:0], FIRST_TREES) for kind in UPDATES if kind != "windows" or asked.windows}
+    boosters = {kind: trees(setting, kind, setting.cases[:0], FIRST_TREES, 0.0) for kind in UPDATES if kind != "windows" or asked.windows}
 
     def add(model: str, cases: int, draw: int, way: Any) -> None:
         one = Measured(model=model, cases=cases, draw=draw, seconds=0.0, scores=np.zeros(0))

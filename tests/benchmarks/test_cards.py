@@ -109,7 +109,7 @@ def test_cards_are_drawn_whole() -> None:
 def test_trees_that_are_updated_learn_the_cases(kind: str) -> None:
     pytest.importorskip("lightgbm")
     setting = adaptation.made_ready(small(), flat=kind == "windows")
-    base = adaptation.trees(setting, kind, setting.cases[:0], 60)
+    base = adaptation.trees(setting, kind, setting.cases[:0], 60, 0.0)
     before = setting.judged(adaptation.told_by(setting, kind, base))[0, 0]
     for booster in (base, None):
         scores, seconds = adaptation.trees_updated(setting, kind, booster, setting.cases[:20], 0.75, 60, 0)

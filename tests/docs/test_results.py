@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs.results import SECTIONS, asked, digest, section
+from docs.results import FOLDER, SECTIONS, asked, digest, section, some_folds
 from trmfin.data.files import read_raw
 from trmfin.data.prepared import apply
 from trmfin.data.simulate import write_world
@@ -109,6 +109,23 @@ def test_spelling_and_places_of_a_command_do_not_count(shown: Callable[..., str]
     assert asked(CREDIT) == asked(CREDIT.replace(" --draws 20", ""))  # the default
 
 
+def test_a_report_of_a_command_whose_defaults_were_others_then_is_told_by_them() -> None:
+    world = SECTIONS["world"]
+    report = json.loads((FOLDER / "world.json").read_text(encoding="utf-8"))
+    assert asked(report["command"]) != asked(world.commands[-1]) == asked(report["command"] + world.then)
+    assert set(report["models"]) == {"trm", *asked(world.commands[-1])["baselines"].split(",")}
+
+
+def test_means_over_some_weeks_are_of_these() -> None:
+    folds = {"folds": [0.1, 0.2, 0.3, 0.8]}
+    models = {"trm": {"ap": folds, "auc": folds, "log_loss": {"folds": [1.0, 2.0, 3.0, 8.0]}}}
+    asked_for = replace(SECTIONS["cards"], chosen_on_first=True, earlier=True, judged_by=("ap", "log_loss"))
+    before, after, neither = some_folds(asked_for, models)
+    assert before == "Mean AP and, in brackets, log-loss over the 3 folds before the last: trm 0.2000 (2.0000)."
+    assert after.endswith("over folds 2 to 4: trm 0.4333 (4.3333).") and neither.endswith("without both: trm 0.2500 (2.5000).")
+    assert some_folds(SECTIONS["cards"], models) == []
+
+
 def test_a_digest_of_data_is_what_sha256sum_says_of_its_sums(tmp_path: Path) -> None:
     assert digest({"b": "22", "a": "11"}) == hashlib.sha256(b"11  a\n22  b\n").hexdigest()
 
@@ -153,7 +170,7 @@ def test_the_readme_shows_the_credit_reports_numbers() -> None:
         assert f"| {row} |" in readme
 
 
-def test_the_readme_shows_the_card_reports_numbers_and_they_are_what_was_asked_for() -> None:
+def test_the_readme_shows_the_card_reports_numbers_and_they_beat_the_published_ones() -> None:
     docs = Path(__file__).resolve().parents[2]
     report = json.loads((docs / "docs" / "results" / "cards.json").read_text(encoding="utf-8"))
     readme, found = (docs / "README.md").read_text(encoding="utf-8"), report["alerts"]["models"]

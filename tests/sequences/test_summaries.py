@@ -10,7 +10,7 @@ import pytest
 from tests.sequences.test_sequences import NAN, built, number, same, task
 from tests.worlds import at
 from trmfin.errors import TaskError
-from trmfin.learn.flat import flattened
+from trmfin.learn.trees import flattened
 from trmfin.sequences.batch import summed_events, summed_up
 from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Sequences

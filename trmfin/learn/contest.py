@@ -29,11 +29,11 @@ from trmfin.learn.bundle import Bundle, provenance
 from trmfin.learn.calibrate import probability
 from trmfin.learn.checkpoint import content
 from trmfin.learn.fit import Progress, mean_depth
-from trmfin.learn.flat import trees, window_features
 from trmfin.learn.holdout import holdouts
 from trmfin.learn.members import primary_logits
 from trmfin.learn.recipe import Recipe
 from trmfin.learn.training import Start, Tell, begin, learn
+from trmfin.learn.trees import trees, window_features
 from trmfin.model.config import PRESETS, ModelConfig
 from trmfin.model.network import Network
 from trmfin.sequences.fitted import Fitted

@@ -7,9 +7,11 @@ import polars as pl
 import pytest
 
 from tests.learn.tiny import MODEL, TASK, TRAINING, notes, world
-from trmfin.learn.flat import Rows, flattened, trees, window_features
+from trmfin.learn.baselines import lightgbm
+from trmfin.learn.holdout import holdouts
 from trmfin.learn.metrics import auc
 from trmfin.learn.recipe import Recipe
+from trmfin.learn.trees import Rows, flattened, trees, window_features
 from trmfin.sequences.sequences import build
 
 ROWS = np.array([7, 2, 3, 0])
@@ -63,3 +65,14 @@ def test_trees_are_given_the_share_of_the_negatives_that_the_network_is_and_may_
     kept = some_rows[:-200]
     assert (some_rows[-200:] == np.arange(400, 600)).all() and (y[kept] == 1).sum() == (y[:400] == 1).sum()
     assert 0.4 < (y[kept] == 0).sum() / (y[:400] == 0).sum() < 0.6
+
+
+def test_trees_that_are_given_all_negatives_answer_as_the_plain_challenger_does() -> None:
+    pytest.importorskip("lightgbm")
+    sequences, recipe = build(notes(600), TASK), Recipe(model=MODEL, training=TRAINING)
+    x = np.random.default_rng(0).standard_normal(600) + sequences.targets.values["bad"]
+    frame = pl.DataFrame({"sample_id": sequences.sample_ids.astype(str), "x": x, "kind": np.where(x > 0.7, "a", "b")})
+    train, test = np.arange(400), np.arange(400, 600)
+    held = holdouts(sequences, train, 1, 0)[0]
+    plain = lightgbm(frame, sequences.targets.values["bad"], held.train, held.test, test, 0)
+    assert np.array_equal(trees(sequences, train, test, recipe, 0, 1, lambda _, rows: frame[rows]), plain.p)
