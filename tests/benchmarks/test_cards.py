@@ -24,11 +24,16 @@ def test_a_stream_is_filled_to_its_end_and_every_transaction_timed() -> None:
     lines = stream.measured(200, 60, "tiny", lasting=True)
     assert (
         lines[0].startswith("200 entities, 32 events a card, 44 events a terminal (filled in ")
-        and ", 54 transactions, preset tiny, one thread" in lines[0]
+        and ", 54 transactions, one thread, preset tiny (1 x " in lines[0]
     )
     assert [line.split()[0] for line in lines[1:4]] == ["prepare", "step", "both"] and lines[4].startswith("memory: ")
     assert re.fullmatch(r"opening: \d+\.\d\d ms a record \(\d+\.\d\d of CPU\), [\d,]+ bytes", lines[5])
     assert [line.split()[0] for line in lines[6:]] == ["checkpoint:", "restore:"] and all("GiB of windows" in line for line in lines[6:])
+
+
+def test_the_pipelines_own_recipe_can_be_timed() -> None:
+    members = load_pipeline("transactions").recipe["model"]["members"]
+    assert members > 1 and f"preset own ({members} x " in stream.measured(200, 60, stream.OWN, lasting=False)[0]
 
 
 def test_the_windows_that_are_timed_are_full_of_events_of_rising_times() -> None:
