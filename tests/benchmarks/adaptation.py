@@ -263,9 +263,8 @@ def trees(setting: Setting, kind: str, cases: np.ndarray, count: int, share: flo
     import lightgbm
 
     lucky = np.random.default_rng((seed, len(setting.y))).random(len(setting.train)) < GENUINE
-    rows = np.concatenate((setting.train[(setting.y[setting.train] == 1) | lucky], cases))
-    weight = np.ones(len(rows))
-    weight[len(rows) - len(cases) :] = case_weight(setting, len(cases), share) if len(cases) else 1
+    old = setting.train[(setting.y[setting.train] == 1) | lucky]
+    rows, weight = np.append(old, cases), np.repeat((1.0, case_weight(setting, len(cases), share)), (len(old), len(cases)))
     data = lightgbm.Dataset(setting.features[kind][rows], setting.y[rows], weight=weight, free_raw_data=False)
     return lightgbm.train(TREES | OF_KIND[kind] | {"seed": seed}, data, num_boost_round=count, init_model=base)
 
@@ -277,7 +276,7 @@ def told_by(setting: Setting, kind: str, booster: Any) -> np.ndarray:
 
 def case_weight(setting: Setting, cases: int, share: float) -> float:
     """What each of so many cases weighs, an old fraud 1, where together they have this share of the frauds' weight."""
-    return float(share / (1 - share) * setting.y[setting.train].sum() / cases)
+    return float(share / (1 - share) * setting.y[setting.train].sum() / max(cases, 1))
 
 
 def trees_updated(

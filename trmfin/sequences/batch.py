@@ -132,7 +132,7 @@ class Seen:
         return self._cells[asked]
 
     def _alone(self, item: Field) -> NDArray[Any]:
-        """Of what the events tell alone, a field's, absent while a late column is not known."""
+        """(B, W) of what the events tell alone, a field's, absent while a late column is not known."""
         task = self.sequences.task
         part, fields, absent = ("codes", task.codes, 0) if item.is_code else ("numbers", task.numbers, np.nan)
         cells: NDArray[Any] = self.records[part][..., told_alone(fields, "event")[fields.index(item)]]

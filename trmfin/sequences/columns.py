@@ -226,7 +226,7 @@ def late_columns(frame: pl.DataFrame, names: Iterable[str]) -> tuple[dict[str, s
 def records_of(
     numbers: NDArray[np.float32], codes: NDArray[np.int32], exact: Mapping[str, Exact], times: Mapping[str, Int]
 ) -> NDArray[np.void]:
-    """(E + 1,) records. exact: by column, times: by part of a record, each (E + 1,)."""
+    """(E + 1,) records of `numbers` and `codes` (E + 1, …), of `exact` by column and of `times` by part of a record, each (E + 1,)."""
     parts: dict[str, NDArray[Any]] = {f"{EXACT}{name}": values for name, values in exact.items()}
     parts |= {**times, "numbers": numbers, "codes": codes}
     if (numbers.shape[1] + codes.shape[1]) % 2:
