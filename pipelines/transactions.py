@@ -4,7 +4,8 @@ Reads a table of transactions as the Fraud Detection Handbook publishes it (Le B
 https://fraud-detection-handbook.github.io), one line a transaction; columns that it does not know are left alone. Amounts
 are in currency units; more than two decimals are rounded half-even to two, and counted. Times are taken as UTC. Whether
 a transaction was fraud is told LABEL_DAYS later, and no history shows it before. Of lines with the same TRANSACTION_ID the
-first by time counts, of the same time the first in the file; the others are rejected as repeats.
+first by time counts, of the same time the first in the file; the others are rejected as repeats. Where they differ in nothing but
+that one has the label and another not yet, the one with the label counts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from trmfin import Change, Field, History, Player, Prepared, Protocol, Reason, T
 
 LABEL_DAYS = 7  # until a transaction is known to be fraud or genuine
 DAYS = (1, 7, 30)  # windows of the Handbook's features
-OPTIONAL = {"optional": True}
+VERDICT = {"optional": True, "late": True}
 
 
 class Transactions(dy.Schema):
@@ -27,7 +28,7 @@ class Transactions(dy.Schema):
     CUSTOMER_ID = dy.String(min_length=1, max_length=64)
     TERMINAL_ID = dy.String(min_length=1, max_length=64)
     TX_AMOUNT = dy.Decimal(precision=18, scale=2, min=0, max=10**12)
-    TX_FRAUD = dy.Int64(min=0, max=1, nullable=True, metadata=OPTIONAL)
+    TX_FRAUD = dy.Int64(min=0, max=1, nullable=True, metadata=VERDICT)
 
 
 SCHEMAS: dict[str, type[dy.Schema]] = {"transactions": Transactions}

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from tests.model.test_network import TINY, answers, drawn, network, whole, world
@@ -12,11 +13,11 @@ from trmfin.model.ensemble import Ensemble
 from trmfin.model.network import Network
 
 
-def ensemble(make=monthly_panel, members: int = 3) -> Ensemble:
+def ensemble(make=monthly_panel, members: int = 3, **changes) -> Ensemble:
     sequences = world(make)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = Ensemble(sequences.task, sequences.fitted, replace(TINY, members=members)).eval()
+        made = Ensemble(sequences.task, sequences.fitted, replace(TINY, members=members, **changes)).eval()
         for member in made.networks:
             drawn(member)
     return made
@@ -33,6 +34,24 @@ def test_an_ensemble_answers_the_mean_of_its_members_logits_at_each_step() -> No
         torch.testing.assert_close(found.logits[name], torch.stack([a.logits[name] for a in alone]).mean(0))
         torch.testing.assert_close(found.halt, torch.stack([a.halt for a in alone]).mean(0))
         assert not torch.equal(alone[0].logits[name], alone[1].logits[name])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mixer": "mlp"},
+        {"nets": 2, "gradient": "step", "damping": 0.05},
+        {"core": "plain", "supervision_steps": 1},
+        {"core": "gru", "supervision_steps": 1},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_members_of_every_kind_of_core_answer_together_as_alone(changes) -> None:
+    together, batch = ensemble(**changes), whole(monthly_panel)
+    assert not batch.mask.all()
+    alone = torch.stack([answers(member, batch).logits["default"] for member in together.members])
+    torch.testing.assert_close(answers(together, batch).logits["default"], alone.mean(0))
+    assert not torch.equal(alone[0], alone[1])
 
 
 def test_states_stand_behind_the_batch_axis_so_that_samples_can_leave() -> None:

@@ -84,6 +84,16 @@ def test_a_transaction_that_two_exports_hold_counts_once() -> None:
     assert sum(item["accepted"] + item["rejected"] for item in made.manifest["inputs"]) == 9
 
 
+@pytest.mark.parametrize("verdicts_first", [False, True])
+def test_a_verdict_that_only_a_later_export_of_the_same_transaction_has_counts(verdicts_first: bool) -> None:
+    frame = table(*STREAM)
+    before = frame.with_columns(pl.lit(None, pl.Int64).alias("TX_FRAUD"))
+    made, once = prepared(pl.concat([frame, before] if verdicts_first else [before, frame])), prepared(frame)
+    for found, expected in ((made.events, once.events), (made.samples, once.samples)):
+        assert found.sort(found.columns[0]).equals(expected.sort(found.columns[0]))
+    assert (made.rejects.height, frame["TX_FRAUD"].null_count() < frame.height) == (6, True)
+
+
 @pytest.mark.parametrize("later_first", [False, True])
 def test_an_id_that_comes_again_later_leaves_the_earlier_transaction_as_it_was(later_first: bool) -> None:
     frame = table(*STREAM)

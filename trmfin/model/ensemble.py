@@ -22,9 +22,17 @@ from trmfin.sequences.sequences import Batch
 from trmfin.sequences.task import Task
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What passes over tokens need beside the tokens: of each member, and of all in one, where their cores have blocks."""
+
+    each: list[Setting]  # they weigh relations differently
+    joined: Setting | None
+
+
 @dataclass(frozen=True)
 class Cores:
-    """The members' cores, stepped side by side."""
+    """The members' cores, stepped side by side: blocks of all members as one, so that a few samples cost few calls."""
 
     each: list[Core | GruCore]
 
@@ -33,10 +41,14 @@ class Cores:
         states = [core.start(part) for core, part in zip(self.each, x.unbind(1), strict=True)]
         return _stacked(states)
 
-    def __call__(self, x: Tensor, state: State, settings: list[Setting]) -> State:
+    def __call__(self, x: Tensor, state: State, settings: Settings) -> State:
         """One supervision step of every member. x, y, z: (B, M, L, D)."""
-        parts = zip(self.each, x.unbind(1), state.y.unbind(1), state.z.unbind(1), settings, strict=True)
-        return _stacked([core(x, State(y, z), setting) for core, x, y, z, setting in parts])
+        if settings.joined is None:
+            parts = zip(self.each, x.unbind(1), state.y.unbind(1), state.z.unbind(1), settings.each, strict=True)
+            return _stacked([core(x, State(y, z), setting) for core, x, y, z, setting in parts])
+        x, y, z = (part.transpose(0, 1).flatten(0, 1) for part in (x, *state))  # (M B, L, D)
+        after = self.each[0](x, State(y, z), settings.joined)
+        return State(*(part.unflatten(0, (len(self.each), -1)).transpose(0, 1) for part in after))
 
 
 class Ensemble(nn.Module):
@@ -69,13 +81,14 @@ class Ensemble(nn.Module):
         """(M, L, D)"""
         return torch.stack([member.places for member in self.networks])
 
-    def setting(self, batch: Batch) -> list[Setting]:
-        """One per member: they weigh relations differently."""
-        return [member.setting(batch) for member in self.networks]
+    def setting(self, batch: Batch) -> Settings:
+        """Of every member."""
+        each = [member.setting(batch) for member in self.networks]
+        return Settings(each=each, joined=None if self.config.core == "gru" else Setting.joined(each))
 
-    def read(self, state: State, settings: list[Setting]) -> Answer:
+    def read(self, state: State, settings: Settings) -> Answer:
         """The members' mean logits."""
-        parts = zip(self.networks, state.y.unbind(1), state.z.unbind(1), settings, strict=True)
+        parts = zip(self.networks, state.y.unbind(1), state.z.unbind(1), settings.each, strict=True)
         answers = [member.read(State(y, z), setting) for member, y, z, setting in parts]
         logits = {name: torch.stack([a.logits[name] for a in answers]).mean(0) for name in answers[0].logits}
         return Answer(logits=logits, halt=torch.stack([a.halt for a in answers]).mean(0))

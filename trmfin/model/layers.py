@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -67,6 +68,14 @@ class Norm(torch.autograd.Function):
 
 
 Weights = tuple[Tensor, ...]  # of one part of a block, as its passes use them: in the precision of products, and cut into parts
+BlockWeights = tuple[Weights, Weights]  # of the mixer and of the SwiGLU over channels
+
+
+def product(h: Tensor, weight: Tensor) -> Tensor:
+    """h W' over the last axis. weight: (O, I), or (M, O, I) where M networks' samples stand in h one network's after the other's."""
+    if weight.ndim == 2:
+        return F.linear(h, weight)
+    return torch.bmm(h.reshape(len(weight), -1, h.shape[-1]), weight.mT).view(*h.shape[:-1], -1)
 
 
 class SwiGLU(nn.Module):
@@ -85,7 +94,7 @@ class SwiGLU(nn.Module):
     def forward(self, h: Tensor, weights: Weights) -> Tensor:
         gate, up, down = weights
         h = h.to(gate.dtype)
-        return F.linear(F.silu(F.linear(h, gate)) * F.linear(h, up), down)
+        return product(F.silu(product(h, gate)) * product(h, up), down)
 
 
 def rotary_turns(length: int, head_width: int) -> Tensor:
@@ -110,8 +119,8 @@ class Setting:
     """
 
     dtype: torch.dtype  # of tokens between products
-    weights: tuple[tuple[Weights, Weights], ...]  # of each block
-    answer_weights: tuple[tuple[Weights, Weights], ...]  # of each block of the network that refines y, where it has its own
+    weights: tuple[BlockWeights, ...]  # of each block
+    answer_weights: tuple[BlockWeights, ...]  # of each block of the network that refines y, where it has its own
     turns: Tensor  # (L, head_width / 2) complex: rotary positions
     hidden: Tensor | None = None  # (B, L) True on padding; None where nothing is padded
     bias: Tensor | None = None  # (B, H or 1, L or 1, L): added to attention scores; -inf hides padding
@@ -120,6 +129,29 @@ class Setting:
         """The setting of some samples of the batch. keep: (B,) bool."""
         hidden, bias = (None if part is None else part[keep] for part in (self.hidden, self.bias))
         return replace(self, hidden=hidden, bias=bias)
+
+    @classmethod
+    def joined(cls, settings: Sequence[Setting]) -> Setting:
+        """One setting of M networks' passes over the same samples, one network's after the other's: weights are (M, …), samples M B."""
+        first = settings[0]
+        if len(settings) == 1:
+            return first
+        return replace(
+            first,
+            weights=_stacked([each.weights for each in settings]),
+            answer_weights=_stacked([each.answer_weights for each in settings]),
+            hidden=None if first.hidden is None else first.hidden.repeat(len(settings), 1),
+            bias=None if first.bias is None else torch.cat([each.bias for each in settings if each.bias is not None]),
+        )
+
+
+def _stacked(networks: Sequence[tuple[BlockWeights, ...]]) -> tuple[BlockWeights, ...]:
+    """The weights of networks of one shape, each with an axis of networks in front."""
+    blocks = list[BlockWeights]()
+    for block in zip(*networks, strict=True):
+        mixer, mlp = (tuple(torch.stack(parts) for parts in zip(*each, strict=True)) for each in zip(*block, strict=True))
+        blocks.append((mixer, mlp))
+    return tuple(blocks)
 
 
 class Attention(nn.Module):
@@ -139,10 +171,10 @@ class Attention(nn.Module):
     def forward(self, h: Tensor, setting: Setting, weights: Weights) -> Tensor:
         *parts, out = weights
         narrow = h.to(out.dtype)
-        qk, v = (F.linear(narrow, part).unflatten(-1, (-1, self.head_width)).transpose(1, 2) for part in parts)
+        qk, v = (product(narrow, part).unflatten(-1, (-1, self.head_width)).transpose(1, 2) for part in parts)
         q, k = rotate(qk, setting.turns).chunk(2, dim=1)  # each (B, H, L, head_width), like v
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=setting.bias)
-        return rms_norm(h + F.linear(mixed.transpose(1, 2).flatten(2), out))
+        return rms_norm(h + product(mixed.transpose(1, 2).flatten(2), out))
 
 
 class TokenMLP(nn.Module):
@@ -174,11 +206,10 @@ class Block(nn.Module):
         self.mixer = Attention(config) if config.mixer == "attention" else TokenMLP(length, config.inner_multiple)
         self.mlp = SwiGLU(config.width, config.inner_width)
 
-    def weights(self, dtype: torch.dtype) -> tuple[Weights, Weights]:
-        """Of the mixer and of the SwiGLU over channels."""
+    def weights(self, dtype: torch.dtype) -> BlockWeights:
         return self.mixer.weights(dtype), self.mlp.weights(dtype)
 
-    def forward(self, h: Tensor, setting: Setting, weights: tuple[Weights, Weights]) -> Tensor:
+    def forward(self, h: Tensor, setting: Setting, weights: BlockWeights) -> Tensor:
         mixer, mlp = weights
         h = self.mixer(h, setting, mixer)
         return rms_norm(h + self.mlp(h, mlp))
