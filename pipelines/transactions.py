@@ -4,8 +4,8 @@ Reads a table of transactions as the Fraud Detection Handbook publishes it (Le B
 https://fraud-detection-handbook.github.io), one line a transaction; columns that it does not know are left alone. Amounts
 are in currency units; more than two decimals are rounded half-even to two, and counted. Times are taken as UTC. Whether
 a transaction was fraud is told LABEL_DAYS later, and no history shows it before. Of lines with the same TRANSACTION_ID the
-first by time counts, of the same time the first in the file; the others are rejected as repeats. Where they differ in nothing but
-that one has the label and another not yet, the one with the label counts.
+first by time counts, of the same time the first in the file; the others are rejected as repeats. Where they differ in the
+label alone, the first that has it counts.
 """
 
 from __future__ import annotations

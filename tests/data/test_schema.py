@@ -132,41 +132,52 @@ def test_of_equal_times_the_first_in_the_file_counts_and_a_broken_row_takes_no_o
 
 class Told(Payment):
     verdict = dy.Int64(nullable=True, max=1, metadata={"late": True})
-    rating = dy.Int64(nullable=True, metadata={"late": True})
 
 
-def told(*rows: tuple[str, str, str, str | None, str | None]) -> tuple[list[int], list[int]]:
+def told(*rows: tuple[str, str, str, str | None]) -> tuple[list[int], list[int]]:
     """Lines that are accepted and that are rejected."""
     sifted = sift(raw_from_frame(pl.DataFrame(rows, schema=Told.column_names(), orient="row"), "given"), Told, "told", {}, NOW)
     return sifted.accepted["line"].to_list(), sifted.rejects["line"].to_list()
 
 
-def test_of_rows_that_differ_in_what_is_late_alone_the_first_that_has_most_of_it_counts() -> None:
-    bare, verdict, both = (("p", "2024-01-01", "5", *late) for late in ((None, None), ("1", None), ("0", "3")))
-    assert told(bare, verdict) == ([2], [1]) and told(verdict, bare) == ([1], [2])
-    assert told(bare, verdict, both, bare) == ([3], [1, 2, 4])
-    other_verdict = (*verdict[:3], "0", None)
-    assert told(verdict, other_verdict) == ([1], [2])
+def test_of_rows_that_are_alike_but_for_what_is_late_the_first_that_has_it_counts() -> None:
+    bare, genuine, fraud = (("p", "2024-01-01", "5", verdict) for verdict in (None, "0", "1"))
+    assert told(bare, genuine) == ([2], [1]) and told(genuine, bare) == ([1], [2])
+    assert told(bare, fraud, bare, genuine) == ([2], [1, 3, 4])
+    assert told(bare, bare) == ([1], [2])
 
 
 def test_what_is_late_gives_no_row_the_place_of_an_earlier_an_unlike_or_a_sound_one() -> None:
-    bare = ("p", "2024-01-01", "5", None, None)
-    assert told(bare, ("p", "2024-01-02", "5", "1", None)) == ([1], [2])
-    assert told(bare, ("p", "2024-01-01", "6", "1", None)) == ([1], [2])
-    assert told(bare, ("p", "2024-01-01", "5", "7", None)) == ([1], [2])  # no such verdict
-    assert told(bare, ("q", "2024-01-01", "5", "1", None)) == ([1, 2], [])
+    bare = ("p", "2024-01-01", "5", None)
+    assert told(bare, ("p", "2024-01-02", "5", "1")) == ([1], [2])
+    assert told(bare, ("p", "2024-01-01", "6", "1")) == ([1], [2])
+    assert told(bare, ("p", "2024-01-01", "5", "7")) == ([1], [2])  # no such verdict
+    assert told(bare, ("q", "2024-01-01", "5", "1")) == ([1, 2], [])
 
 
-def test_without_a_first_rows_that_differ_in_what_is_late_alone_do_not_contradict_one_another() -> None:
+def test_without_a_first_what_is_late_contradicts_nothing_but_what_was_told_otherwise() -> None:
     class Graded(dy.Schema):
         loan_id = dy.String(primary_key=True)
         amount = dy.Int64()
         grade = dy.Int64(nullable=True, metadata={"late": True})
 
-    rows = [("a", "1", None), ("a", "1", "4"), ("b", "1", None), ("b", "2", "4")]
+    rows = [("a", "1", None), ("a", "1", "4"), ("b", "1", None), ("b", "2", "4"), ("c", "1", "4"), ("c", "1", None), ("c", "1", "5")]
     sifted = sift(raw_from_frame(pl.DataFrame(rows, schema=Graded.column_names(), orient="row"), "given"), Graded, "graded", {}, NOW)
     assert sifted.accepted["line"].to_list() == [2]
-    assert [rules[0].partition(":")[0] for rules in sifted.rejects["rules"]] == ["repeat", "primary_key", "primary_key"]
+    assert [rules[0].partition(":")[0] for rules in sifted.rejects["rules"]] == ["repeat", *["primary_key"] * 5]
+
+
+@pytest.mark.parametrize("column", ["payment_id", "at", "second"])
+def test_one_column_is_late_and_it_is_neither_the_key_nor_first(column: str) -> None:
+    class Wrong(dy.Schema):
+        payment_id = dy.String(primary_key=True, metadata={"late": column == "payment_id"})
+        at = dy.Date(metadata={"first": True, "late": column == "at"})
+        first = dy.Int64(nullable=True, metadata={"late": column == "second"})
+        second = dy.Int64(nullable=True, metadata={"late": column == "second"})
+
+    row = pl.DataFrame([("p", "2024-01-01", "1", "1")], schema=Wrong.column_names(), orient="row")
+    with pytest.raises(ConfigError, match="marked 'late'; expected one column, and a late one neither first nor a key"):
+        sift(raw_from_frame(row, "given"), Wrong, "wrong", {}, NOW)
 
 
 def test_a_month_is_typed_as_its_first_day() -> None:

@@ -36,6 +36,16 @@ def test_an_ensemble_answers_the_mean_of_its_members_logits_at_each_step() -> No
         assert not torch.equal(alone[0].logits[name], alone[1].logits[name])
 
 
+def test_many_samples_are_answered_member_by_member_and_few_as_one(monkeypatch) -> None:
+    together, batch = ensemble(document_chain), whole(document_chain)
+    few, size = answers(together, batch), batch.mask.size * TINY.width * 3
+    monkeypatch.setattr("trmfin.model.ensemble.JOINED_NUMBERS", size)
+    assert together.setting(batch).joined is not None
+    monkeypatch.setattr("trmfin.model.ensemble.JOINED_NUMBERS", size - 1)
+    assert together.setting(batch).joined is None
+    torch.testing.assert_close(answers(together, batch).logits["settles"], few.logits["settles"])
+
+
 @pytest.mark.parametrize(
     "changes",
     [

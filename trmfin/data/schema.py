@@ -5,7 +5,7 @@ A schema is a dataframely Schema. What its columns may say beyond dataframely, i
     {"future": True}      a date or time after the present is allowed (a due date); otherwise such a row is rejected
     {"period": "month"}   the date stands for its whole month, which must be over; it is typed as the month's first day
     {"first": True}       of rows with the same primary key the one with the least value here counts, the others are repeats
-    {"late": True}        filled later than the rest: of rows that are alike but for it, one that has it counts, the others are repeats
+    {"late": True}        filled later than the rest: of rows that are alike but for it the first that has it counts, the others are repeats
     {"id": True}          an identifier, as are primary keys and columns called `id` or `…_id`: formulas are rejected in it
 """
 
@@ -69,10 +69,11 @@ def sift(raw: RawTable, schema: type[dy.Schema], table: str, aliases: Mapping[st
     rounded half-even and judged as that, while rejects keep what was read. Of identical rows that share a primary key the first
     in the file counts and the others break `repeat`; rows that share a key and differ all break `primary_key`, since which of
     them is right cannot be told, unless a column says which is `first`: then that one counts and the others are repeats too.
-    Rows that differ only in what is `late` are as if identical, and the first of those that have it counts.
+    Of rows that are alike but for what is `late` the first that has it counts, and those that have it not yet are repeats.
     Where `now` (UTC) is given, a date or time after it breaks `COLUMN|future`. Entries of `rules` are "RULE" or
     "RULE: found 'VALUE'[, rounded to …][, expected …]".
-    Raises DataError where a column is missing or given twice, ConfigError where the schema has a column `line`.
+    Raises DataError where a column is missing or given twice, ConfigError where the schema has a column `line` or marks columns
+    that it cannot.
     """
     if "line" in schema.column_names():
         raise ConfigError(f"schema {table!r}: has a column 'line', which is kept for the line number; call it 'line_in_file'")
@@ -192,11 +193,11 @@ def _by_key(
     breaches: list[Breach], typed: pl.DataFrame, schema: type[dy.Schema], raw: pl.DataFrame, names: Mapping[str, str]
 ) -> list[Breach]:
     """The breaches, with rows that share a primary key told apart: one that counts breaks nothing by sharing it."""
+    first, late = _marked(schema, "first"), _marked(schema, "late")
     others = [breach for breach in breaches if breach.rule != "primary_key"]
     if len(others) == len(breaches):
         return breaches
     keys, rows = schema.primary_key(), next(breach.rows for breach in breaches if breach.rule == "primary_key")
-    first, late = next(iter(_marked(schema, "first")), None), _marked(schema, "late")
     broken = rows.is_in(pl.concat([breach.rows.cast(rows.dtype) for breach in others] or [rows.clear()]).implode())
     told = shared(typed[rows], keys, first, late, rows, broken)
     counted = ", line " + raw["line"][told.counted].cast(pl.String) + " counts"
@@ -205,9 +206,14 @@ def _by_key(
     return others + [breach for breach in (repeats, unclear) if breach.rows.len()]
 
 
-def _marked(schema: type[dy.Schema], what: str) -> list[str]:
-    """The columns whose metadata say so."""
-    return [column for column, definition in schema.columns().items() if (definition.metadata or {}).get(what)]
+def _marked(schema: type[dy.Schema], what: str) -> str | None:
+    """The column whose metadata say so. Raises ConfigError where several do, or where one is the primary key's or is both."""
+    columns = [column for column, definition in schema.columns().items() if (definition.metadata or {}).get(what)]
+    if len(columns) > 1 or what == "late" and {*columns} & {*schema.primary_key(), _marked(schema, "first")}:
+        raise ConfigError(
+            f"schema {schema.__name__!r}: {', '.join(columns)} marked {what!r}; expected one column, and a late one neither first nor a key"
+        )
+    return columns[0] if columns else None
 
 
 @cache

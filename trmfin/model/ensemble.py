@@ -21,18 +21,20 @@ from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Batch
 from trmfin.sequences.task import Task
 
+JOINED_NUMBERS = 2**16  # of all members' x: few enough that calls cost more than products, and that both fit a core's cache
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What passes over tokens need beside the tokens: of each member, and of all in one, where their cores have blocks."""
+    """What passes over tokens need beside the tokens."""
 
-    each: list[Setting]  # they weigh relations differently
-    joined: Setting | None
+    each: list[Setting]  # of each member: they weigh relations differently
+    joined: Setting | None  # of all in one, where samples are few and cores have blocks
 
 
 @dataclass(frozen=True)
 class Cores:
-    """The members' cores, stepped side by side: blocks of all members as one, so that a few samples cost few calls."""
+    """The members' cores, stepped side by side; of a few samples as one, whose products have an axis of members."""
 
     each: list[Core | GruCore]
 
@@ -84,7 +86,8 @@ class Ensemble(nn.Module):
     def setting(self, batch: Batch) -> Settings:
         """Of every member."""
         each = [member.setting(batch) for member in self.networks]
-        return Settings(each=each, joined=None if self.config.core == "gru" else Setting.joined(each))
+        few = batch.mask.size * self.config.width * len(each) <= JOINED_NUMBERS
+        return Settings(each=each, joined=Setting.joined(each) if few and self.config.core != "gru" else None)
 
     def read(self, state: State, settings: Settings) -> Answer:
         """The members' mean logits."""

@@ -75,7 +75,7 @@ def product(h: Tensor, weight: Tensor) -> Tensor:
     """h W' over the last axis. weight: (O, I), or (M, O, I) where M networks' samples stand in h one network's after the other's."""
     if weight.ndim == 2:
         return F.linear(h, weight)
-    return torch.bmm(h.reshape(len(weight), -1, h.shape[-1]), weight.mT).view(*h.shape[:-1], -1)
+    return torch.bmm(h.reshape(len(weight), -1, h.shape[-1]), weight.mT).view(*h.shape[:-1], weight.shape[1])
 
 
 class SwiGLU(nn.Module):
@@ -132,7 +132,10 @@ class Setting:
 
     @classmethod
     def joined(cls, settings: Sequence[Setting]) -> Setting:
-        """One setting of M networks' passes over the same samples, one network's after the other's: weights are (M, …), samples M B."""
+        """One setting of M networks' passes over the same samples, one network's after the other's: weights are (M, …), samples M B.
+
+        `taken` is of a setting of one network.
+        """
         first = settings[0]
         if len(settings) == 1:
             return first
