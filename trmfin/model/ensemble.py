@@ -21,7 +21,7 @@ from trmfin.sequences.fitted import Fitted
 from trmfin.sequences.sequences import Batch
 from trmfin.sequences.task import Task
 
-JOINED_NUMBERS = 2**16  # of all members' x: few enough that calls cost more than products, and that both fit a core's cache
+JOINED_NUMBERS = 2**18  # of all members' x: up to here fewer calls save more than a core's cache loses (docs/log.md)
 
 
 @dataclass(frozen=True, kw_only=True)
