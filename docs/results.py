@@ -127,8 +127,8 @@ SECTIONS = {  # report → section
     "cards-week": Section(
         title="Card fraud: the same week, trained on seven days",
         question=(
-            "The Handbook's own protocol: trained on 25 to 31 July, on .372 of the genuine transactions, as both trees are. Seconds are of\n"
-            "two cores that did little else."
+            "The Handbook's own protocol: trained on 25 to 31 July, the networks and both trees on .372 of the genuine transactions.\n"
+            "Seconds are of two cores that did little else."
         ),
         commands=(
             f"{CARDS} --out build/cards-week-report --baselines logistic,lightgbm,windows,gru --seeds 3 --train-days 7"
