@@ -193,7 +193,9 @@ def test_a_killed_evaluation_keeps_what_it_has_finished(world: Path, tmp_path: P
     assert sorted(path.name for path in (tmp_path / "parts").glob("*.parquet")) == [*kept, part.name]
     check_refused(run(world / "prepared", *options), "already holds an evaluation")
     before = part.stat().st_mtime_ns
-    assert run(world / "prepared", *options, "--resume").exit_code == 0 and part.stat().st_mtime_ns == before
+    resumed = run(world / "prepared", *options, "--resume")
+    assert resumed.exit_code == 0 and part.stat().st_mtime_ns == before
+    assert "intervals are drawn now" in resumed.stderr and "intervals are drawn" not in result.stderr
     found, expected = (read(out)[1].drop("seconds") for out in (tmp_path, world / "report"))
     assert found.equals(expected)
 

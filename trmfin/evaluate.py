@@ -202,7 +202,11 @@ def _entered(contest: Contest, data: Prepared, protocol: Protocol, asked: dict[s
         def tell(entry: Entry, member: int, progress: Progress) -> None:
             bar.to(place[entry], f"{entry.file}, {progress.phase} member {member + 1}, step {progress.step} of {progress.total}")
 
-        return of_contest(contest, data, protocol, (full, few), folder, fair=fairness, tell=tell)
+        def judging() -> None:
+            bar.to(len(place), "drawing intervals")
+            bar.say("evaluating: all models have answered; their intervals are drawn now, for large tests in minutes")
+
+        return of_contest(contest, data, protocol, (full, few), folder, fair=fairness, tell=tell, judging=judging)
 
 
 def _judged(folder: Path, data: Prepared, protocol: Protocol, fairness: bool, *, whole: bool) -> Evaluation:

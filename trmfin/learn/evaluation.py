@@ -68,15 +68,18 @@ def of_contest(
     *,
     fair: bool,
     tell: Callable[[Entry, int, Progress], None],
+    judging: Callable[[], None],
 ) -> Evaluation:
     """Train and test all entries.
 
-    entered: as `entries` gives them. folder: where `hold` keeps each entry's predictions. fair: with fairness tables.
+    entered: as `entries` gives them. folder: where `hold` keeps each entry's predictions. fair: with fairness tables. judging: called
+    when all have answered, before their intervals are drawn.
     Raises DataError where a sample lacks its true probability, and what `hold` raises.
     """
     full, few = entered
     truth = _truth(data, contest.sequences.task)
     predictions, drawn_few = hold(contest, full, folder, tell), hold(contest, few, folder, tell) if few else None
+    judging()
     report = {
         "protocol": protocol.to_json() | {"words": _words(protocol, len(contest.sequences), label_delay(contest.sequences))},
         "models_made_by": (made_by := makers(full + few, folder)),
