@@ -49,7 +49,7 @@ class Cores:
             parts = zip(self.each, x.unbind(1), state.y.unbind(1), state.z.unbind(1), settings.each, strict=True)
             return _stacked([core(x, State(y, z), setting) for core, x, y, z, setting in parts])
         x, y, z = (part.transpose(0, 1).flatten(0, 1) for part in (x, *state))  # (M B, L, D)
-        after = self.each[0](x, State(y, z), settings.joined)
+        after = self.each[0](x, State(y, z), settings.joined)  # the recursion is the same for all, and the weights stand in the setting
         return State(*(part.unflatten(0, (len(self.each), -1)).transpose(0, 1) for part in after))
 
 
